@@ -1,0 +1,185 @@
+"""The socket protocol, version 1: the text of record.
+
+Programs speak to the daemon over a Unix socket, one JSON object per line, and need no library and
+no handshake for it. `messages` has what can be said, `codec` turns lines into it and back,
+`framing` finds the lines, `strictjson` says which JSON is taken, `schema` gives all of it as JSON
+Schema (`help`).
+
+Framing
+    A stream socket, `/run/rkllmd/rkllmd.sock` when installed. Text is UTF-8. A message is one JSON
+    object on one line that ends with a newline; a carriage return before it and lines of blanks are
+    ignored. The last line may lack its newline when the client ends its side of the stream.
+
+    There is no greeting: the client speaks first. It may have many requests open, up to a bound
+    (`queue_full` names it); their replies interleave and are told apart by `id`.
+
+    Input lines have at most 4 MiB (`hello` names the bound). After a longer one comes
+    `line_too_long`, then the ends of what is open, then the end of the stream.
+
+    Output lines have at most 32 KiB, newline included, so that readers that stop at 64 KiB work:
+
+        delta      a long text comes as several lines
+        sentence   likewise, with the same `n`
+        done       `text` is left out and `"truncated":true` said; the `delta` lines have the text
+        error      `details` are left out, and `message` is cut
+
+    Two events are never cut, since half an object helps no reader: `ok` and `tool_call` are as
+    long as what was asked for, each on one line, so that `jq 'select(.event=="ok").embeddings'`
+    always sees everything. `ok` ends at 64 MiB (`bad_request`: ask for less). `help`, `hello`,
+    `ping` and short lists stay below 32 KiB; a reader with a bound embeds few texts at a time.
+
+    Half-close (end of the client's side) means no more requests: what is open is finished, sent,
+    and the connection closed. A client that is gone (both sides closed, or killed) cancels
+    everything it has open, at once, also during a prefill in which nothing is written.
+
+    A client that does not read slows down only its own requests. When its outbox is full and it
+    reads nothing for a while (`stall_s`) it is told `slow_client`, with id null, and loses its
+    connection. The daemon also reads nothing from a client whose outbox is full.
+
+    The process, user and group at the other end are taken from the socket (SO_PEERCRED); limits and
+    fairness go by user.
+
+What is taken as JSON
+    A request is an object. `bad_json` answers everything that is none or that readers disagree
+    about: bytes that are no UTF-8, a byte order mark, a name twice in an object (at any depth),
+    `NaN` and `Infinity`, numbers beyond a double's range or of more than 400 characters, a `\\u`
+    escape of half a surrogate pair, the character NUL, and more than 64 levels of nesting. Its
+    `id` is the request's when that stood before the problem on the line, else null.
+
+    Members that are unknown are ignored; null is the same as absent, except inside `id`. Names that
+    begin with `x_` are for experiments. Integers are written without a fraction.
+
+Requests
+    {"id": any, "op": text, ...}
+
+    `id` is any JSON value of at most 1024 bytes and comes back as it was written, byte for byte; an
+    absent one comes back as null. While a request is open no other one of its connection may have
+    its id (`bad_request`), requests without an id excepted; after the final line it is free.
+
+    Every reply has `id` and `event`. Exactly one line per request has `"final":true`, and it is
+    the last: `ok`, `done` or `error`. A request that is cancelled has its own final line too.
+    Lines about the connection as a whole (`line_too_long`, `slow_client`, too many connections)
+    have id null.
+
+    op                members (? optional)                    replies
+    hello                                                     ok{server, version, protocol, ops,
+                                                              features, limits, models}
+    help              about? (an operation)                   ok{schema}
+    ping                                                      ok
+    status                                                    ok{state, ready, version, uptime_s,
+                                                              queue, models, npu, caches,
+                                                              building, last, notes}
+    reload                                                    ok{applied, needs_restart}
+    log.level         level? (debug info warning error)       ok{level}
+    watch             kinds? (state model cache queue         event* until cancelled, then ok
+                      thermal log)
+    chat              text or messages; session?, system?,    queued* progress* delta* sentence*
+                      tools?, tool_choice?, language?,        tool_call* then done
+                      thinking?, the members of generation
+    complete          prompt, the members of generation       as chat
+    prefill           as chat; text may be a part of what     ok{prompt_tokens, cached_tokens, ms,
+                      will be said, or absent                 superseded, warnings}
+    cancel            target (an id) or session or all:true   ok{cancelled}
+    embed             input (a text or a list), model?,       ok{embeddings, dimensions, usage}
+                      pooling? (last mean cls), normalize?
+    tokenize          text, model?                            ok{tokens, count}
+    session.list                                              ok{sessions}
+    session.show      session                                 ok{...}
+    session.reset     session                                 ok{...}
+    session.truncate  session; spoken (text) or chars         ok{kept}
+    model.list                                                ok{models}
+    model.show        model?                                  ok{models}
+    model.load        model                                   progress* then ok
+    model.unload      model                                   ok
+    cache.list        model?                                  ok{caches}
+    cache.show        model?, name?                           ok{caches}
+    cache.create      model, name, prompt, overwrite?         progress* then ok{cache}
+    cache.build       model, name?, force?                    progress* then ok{built, skipped,
+                                                              failed}
+    cache.delete      model, name                             ok{rebuilt} (a file's prompt is)
+    cache.verify      model?, name?                           ok{verified, broken}
+
+    The members of generation: model?, use_cache?, format?, max_tokens?, temperature?, top_p?,
+    top_k?, repeat_penalty?, frequency_penalty?, presence_penalty?, seed?, stop?, speech?,
+    deadline_ms?, stream? ("sentences", "tokens", "both", false; true is "both"), priority?
+    ("voice", "normal", "background").
+
+    What `help` is asked about is `about`, since `op` is the request's own.
+
+Events
+    queued      position, eta_ms?
+    progress    phase (load prefill build), done, total, eta_ms?; at once when a request is cold,
+                then at most every 400 ms
+    delta       text (whole characters), channel:"thinking" only when thinking was asked for
+    sentence    n, text (trimmed, free of Markdown), language?
+    tool_call   call_id, name, arguments (an object)
+    event       kind, data: what a watch tells
+    done        text, reason (stop length tool_calls cancelled deadline), model, session,
+                usage{prompt_tokens, cached_tokens, completion_tokens, cache_hit, cached_prompts},
+                timing{queue_ms, load_ms, prefill_ms, ttft_ms, total_ms, tokens_per_s}, warnings,
+                truncated?, final
+    error       code, message, hint, retryable, details?, final
+    ok          what the operation's line above names, final
+
+    Members marked `?` are absent when there is nothing to say. A number that is not finite is null.
+
+Error codes, a closed list
+    `hint` is one sentence that says what to do next; `retryable` says whether the same request can
+    succeed later. `bad_request` has the member, what was found and what is allowed in its details.
+
+    the request   bad_json line_too_long unknown_op bad_request unsupported context_overflow
+                  cache_exists permission_denied
+    not here      unknown_model unknown_session unknown_cache
+    not now       not_ready queue_full deadline slow_client shutting_down
+    the engine    out_of_memory load_failed engine_error
+    the worker    engine_crashed engine_hung
+    the disk      storage_full
+    a mistake     internal
+
+Meaning
+    Caches. Where a request has no system prompt of its own, the model's prompt `system` and its
+    cache apply by themselves. `use_cache` names another prompt with its cache. A name that does not
+    exist is no failure: the answer comes with the prompt `system` and without a cache, `warnings`
+    says so, and `cache_hit` is false. `use_cache:false` changes nothing about the words: they are
+    all computed anew, and `cached_tokens` is 0. With a system prompt of its own, the longest stored
+    prefix that the request begins with is used. `complete` has no system prompt; there `use_cache`
+    with a name puts that prompt's rendered prefix before the text.
+    `cached_tokens` is what the engine did not have to compute, as it measured; `cached_prompts`
+    names the caches that took part.
+
+    Sessions. The daemon keeps the history, so a client sends only the new turn. A session that was
+    not used for a while (330 s) is forgotten; its name then begins a new one. `messages` together
+    with `session` replaces the history, but messages that are all a tool's answers go on with it.
+    Without `session` nothing is kept.
+
+    Honest parameters. What an engine cannot do is refused with `unsupported` where the answer
+    would be wrong without it (`format`, `tools` with tool_choice "required"), and else named in
+    `warnings`.
+
+    Cancelling stops the engine, in decode and in prefill. Where an engine cannot be stopped in
+    prefill, the client's answer ends at once all the same.
+
+    Priorities. voice goes before normal, normal before background. `prefill` and cache builds are
+    background: anything else interrupts them, and they begin again later. A newer `prefill` or
+    `chat` of the same session takes the place of an older `prefill`.
+
+    Deadlines. `deadline_ms` is for the first token; a request that cannot make it fails with
+    `deadline` as soon as that is known.
+
+    Tools. The client answers a `tool_call` with another `chat` in the same session whose messages
+    are [{"role":"tool","call_id":...,"content":...}].
+
+    Shutdown. New requests are refused with `shutting_down`, open ones may end until a deadline, are
+    then cancelled and told so, and the connection closes.
+
+One-liners
+    S=/run/rkllmd/rkllmd.sock
+    echo '{"op":"chat","text":"hello"}' | socat -t60 - UNIX-CONNECT:$S |
+      jq -r 'select(.event=="done").text'
+    echo '{"op":"chat","text":"hello"}' | nc -NU $S |
+      jq -rj --unbuffered 'select(.event=="delta").text'
+    echo '{"op":"chat","text":"hello"}' | socat -t60 - UNIX-CONNECT:$S |
+      jq -r --unbuffered 'select(.event=="sentence").text' | while read -r s; do say "$s"; done
+    echo '{"op":"cancel","session":"kitchen"}' | nc -NU $S
+    echo '{"op":"help","about":"chat"}' | nc -NU $S | jq .schema
+"""
