@@ -1,0 +1,134 @@
+"""The file that keeps what a model has computed: tokens, and their keys and values.
+
+Format (little-endian): the header `HEADER` (magic, version, number of tokens, numbers in the cache
+per token, the model's identity, CRC-32 of the body), CRC-32 of the header, then the body: tokens
+as int32, keys and values as float32, each layer by layer and head by head. Nothing follows.
+
+The identity is a hash over the model's sizes and samples of every weight, so a state is taken by
+the model that made it and by no other, whatever the files are called. A file that is cut off,
+changed, of another model or longer than the context is refused with a sentence; nothing is
+allocated before its length is known to fit.
+"""
+
+import errno
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rkllmd.engine.tiny.gguf import Floats
+from rkllmd.engine.tiny.transformer import Transformer
+from rkllmd.errors import Code, EngineError, RkllmdError, StorageError
+
+HEADER = struct.Struct("<8sIII32sI")
+MAGIC = b"rkllmd-t"
+VERSION = 1
+SAMPLES_PER_WEIGHT = 4096
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def identity(model: Transformer) -> bytes:
+    """What makes a model's state its own."""
+    found = hashlib.sha256(model.shape.words())
+    for weight in weights(model):
+        flat = weight.reshape(-1)
+        found.update(flat[:: -(-flat.size // SAMPLES_PER_WEIGHT)].tobytes())
+    return found.digest()
+
+
+def weights(model: Transformer) -> Iterator[Floats]:
+    """All that was learned, in a fixed order."""
+    for layer in model.layers:
+        yield from vars(layer).values()
+    yield from (model.norm, model.embedding, model.head, model.turns.view(np.float32))
+
+
+def write_state(path: Path, model: Transformer, own: bytes, tokens: Sequence[int]) -> None:
+    """Write the state of these first tokens and flush it to the disk."""
+    held = slice(0, len(tokens))
+    parts = [
+        np.asarray(tokens, "<i4").tobytes(),
+        model.keys[:, :, held].tobytes(),
+        model.values[:, :, held].tobytes(),
+    ]
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    header = HEADER.pack(MAGIC, VERSION, len(tokens), model.shape.cached_numbers, own, crc)
+    try:
+        with path.open("wb") as file:
+            file.writelines([header, struct.pack("<I", zlib.crc32(header)), *parts])
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        size_bytes = len(header) + 4 + sum(map(len, parts))
+        raise unwritten(path, problem, size_bytes) from problem
+
+
+def unwritten(path: Path, problem: OSError, size_bytes: int) -> RkllmdError:
+    """The error for a disk that refused."""
+    sentence = f"The state cannot be written to {path}: {problem.strerror}."
+    if problem.errno in NO_SPACE:
+        return StorageError(
+            Code.STORAGE_FULL,
+            f"{sentence} {size_bytes} bytes are needed.",
+            needed_bytes=size_bytes,
+        )
+    return EngineError(Code.ENGINE_ERROR, sentence)
+
+
+def read_state(path: Path, model: Transformer, own: bytes, context_tokens: int) -> list[int]:
+    """Put a file's keys and values into the model; its tokens. Nothing is changed on an error."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEADER.size + 4)
+            size_bytes = os.fstat(file.fileno()).st_size
+            count, crc = checked_header(head, size_bytes, model, own, context_tokens)
+            body = file.read(count * (4 + 4 * model.shape.cached_numbers))
+    except OSError as problem:
+        raise refused(f"{path} cannot be read ({problem.strerror})") from problem
+    if zlib.crc32(body) != crc:
+        raise refused("its checksum does not fit its content")
+    tokens = np.frombuffer(body, "<i4", count)
+    numbers = np.frombuffer(body, "<f4", offset=4 * count)
+    if not ((tokens >= 0) & (tokens < model.shape.vocabulary)).all():
+        raise refused("it has tokens that the model has not")
+    if not np.isfinite(numbers).all():
+        raise refused("it holds numbers that are not finite")
+    shape = model.shape
+    keys, values = numbers.reshape(2, shape.layers, shape.kv_heads, count, shape.head_width)
+    model.keys[:, :, :count] = keys
+    model.values[:, :, :count] = values
+    return list(tokens.tolist())
+
+
+def checked_header(
+    head: bytes, size_bytes: int, model: Transformer, own: bytes, context_tokens: int
+) -> tuple[int, int]:
+    """The number of tokens and the body's checksum, of a file that fits this model."""
+    if not head.startswith(MAGIC):
+        raise refused("it is not a state of the tiny engine")
+    if len(head) < HEADER.size + 4:
+        raise refused("it is cut off in its header")
+    _, version, count, numbers, owner, crc = HEADER.unpack(head[:-4])
+    if head[-4:] != struct.pack("<I", zlib.crc32(head[:-4])):
+        raise refused("the checksum of its header does not fit")
+    if version != VERSION:
+        raise refused(f"its version is {version}, and {VERSION} is known")
+    if owner != own or numbers != model.shape.cached_numbers:
+        raise refused("it was made by another model")
+    if count > context_tokens:
+        raise refused(f"it has {count} tokens, and the context has {context_tokens}")
+    wanted = len(head) + count * (4 + 4 * numbers)
+    if size_bytes != wanted:
+        raise refused(f"it has {size_bytes} bytes where {wanted} are expected")
+    return count, crc
+
+
+def refused(sentence: str) -> EngineError:
+    """The error for a file that does not fit."""
+    return EngineError(Code.ENGINE_ERROR, f"The state file cannot be used: {sentence}.")
