@@ -1,0 +1,1 @@
+"""From what should be to what is: `targets` and `plan` compare, `reconciler` does the steps."""
