@@ -1,0 +1,1 @@
+"""Who runs when: `turns` and `residency` decide, the others do it."""
