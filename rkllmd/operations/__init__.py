@@ -1,0 +1,1 @@
+"""What a client may ask for: one typed function each. Knows no socket."""

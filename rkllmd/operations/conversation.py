@@ -1,0 +1,281 @@
+"""`chat`, `complete` and `prefill`: which messages, which system prompt, which stored prefix.
+
+The system prompt of a conversation is its own (`system`, or a system message), else the prompt that
+`use_cache` names, else the model's prompt `system`. A named prompt that is not there is no failure:
+the prompt `system` takes its place, no cache does, and `warnings` says so. `use_cache:false`
+changes nothing about the words, only that they are all computed anew.
+"""
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rkllmd.errors import Code, RequestError
+from rkllmd.ids import CacheName, SessionName
+from rkllmd.operations.call import Call
+from rkllmd.operations.generation import PRIORITIES, Generator
+from rkllmd.operations.output import FoundCall, Manner, Output, call_id
+from rkllmd.operations.services import Services
+from rkllmd.promptcache.index import Stored
+from rkllmd.protocol.messages import (
+    CalledFunction,
+    Chat,
+    Complete,
+    Conversation,
+    Done,
+    Message,
+    Prefill,
+    Tool,
+    ToolCall,
+)
+from rkllmd.registry.loaded import LoadedModel
+from rkllmd.registry.models import ModelEntry
+from rkllmd.runs import Prompt
+from rkllmd.scheduling.lane import Lane
+from rkllmd.scheduling.sessions import Session, content_text, without_oldest_turn
+from rkllmd.scheduling.turns import Priority
+
+SYSTEM = CacheName("system")
+OWN_SYSTEM = frozenset({"system", "developer"})
+
+
+@dataclass(slots=True)
+class Talk:
+    """A conversation, ready to be rendered for a model."""
+
+    services: Services
+    entry: ModelEntry
+    request: Conversation
+    messages: list[Message]
+    tools: tuple[Tool, ...]
+    partial: bool = False
+    """The last message may still go on: nothing stands behind its text."""
+    warnings: list[str] = field(default_factory=list)
+    only: CacheName | None = None
+    """The one stored prefix that may be used."""
+    none_stored: bool = False
+    own_prefix: bool = True
+    """The client brought a system prompt or tools of its own."""
+    _found: Stored | None = None
+
+    def __post_init__(self) -> None:
+        if self.request.system is not None:
+            self.messages.insert(0, Message("system", self.request.system))
+        elif not (self.messages and self.messages[0].role in OWN_SYSTEM):
+            self._take_system_prompt()
+            self.own_prefix = bool(self.tools)
+
+    @property
+    def cold(self) -> bool:
+        """Whether nothing that is held or stored may be used."""
+        return self.request.use_cache is False
+
+    def render(self, model: LoadedModel) -> str:
+        """The whole prompt."""
+        messages = self.messages
+        if all(message.role in OWN_SYSTEM for message in messages):
+            return self._prefix(model)
+        text = model.template.render(messages, self.tools, self.request.thinking).text
+        if self.partial:
+            said = content_text(messages[-1]).strip()
+            return text[: text.rindex(said) + len(said)] if said in text else self._prefix(model)
+        return text
+
+    def shorten(self) -> bool:
+        """Leave out the oldest turn of a session; False when there is only one.
+
+        Messages that a client keeps by itself are its own to shorten.
+        """
+        if self.request.session is None:
+            return False
+        shorter = without_oldest_turn(self.messages)
+        if shorter is None:
+            return False
+        self.messages = shorter
+        return True
+
+    def stored(self, model: LoadedModel, prompt: Prompt) -> Stored | None:
+        """The longest stored prefix that the prompt begins with and that may be used."""
+        if self.cold or self.none_stored:
+            return None
+        self._found = self.services.caches.find(model, prompt, self.only)
+        return self._found
+
+    async def learn(self, lane: Lane, client: str) -> None:
+        """Let the caches know of a prefix that no stored state has all of."""
+        model = lane.model
+        if not self.own_prefix or self.cold or model is None:
+            return
+        text = self._prefix(model)
+        prefix = await lane.prompt(text)
+        if self._found is None or self._found.prefix.units < prefix.units:
+            system = "\n\n".join(content_text(message) for message in self._system())
+            self.services.caches.saw(
+                model, client, system, text, prefix, self.tools, thinking=self.request.thinking
+            )
+
+    def _system(self) -> list[Message]:
+        head = itertools.takewhile(lambda message: message.role in OWN_SYSTEM, self.messages)
+        return list(head)
+
+    def _prefix(self, model: LoadedModel) -> str:
+        system = "\n\n".join(content_text(message) for message in self._system()) or None
+        return model.template.render_prefix(system, self.tools, self.request.thinking)
+
+    def _take_system_prompt(self) -> None:
+        wanted = self.request.use_cache
+        name = CacheName(wanted) if isinstance(wanted, str) else SYSTEM
+        text = self.services.caches.prompt_text(self.entry.name, name)
+        if isinstance(wanted, str):
+            self.only = name
+            if text is None:
+                self.warnings.append(f"there is no cache {name!r}; the request ran without it")
+                self.none_stored = True
+                text = self.services.caches.prompt_text(self.entry.name, SYSTEM)
+        if text is not None:
+            self.messages.insert(0, Message("system", text))
+
+
+@dataclass(slots=True)
+class Continuation:
+    """A bare text, ready to be gone on with."""
+
+    services: Services
+    entry: ModelEntry
+    request: Complete
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def cold(self) -> bool:
+        """Whether nothing that is held or stored may be used."""
+        return self.request.use_cache is False
+
+    def render(self, model: LoadedModel) -> str:
+        """The text; behind a named cache's prefix where one is asked for."""
+        wanted = self.request.use_cache
+        if not isinstance(wanted, str):
+            return self.request.prompt
+        text = self.services.caches.prompt_text(self.entry.name, CacheName(wanted))
+        if text is None:
+            self.warnings[:] = [f"there is no cache {wanted!r}; the request ran without it"]
+            return self.request.prompt
+        return model.template.render_prefix(text) + self.request.prompt
+
+    def shorten(self) -> bool:
+        """A text is not shortened."""
+        return False
+
+    def stored(self, model: LoadedModel, prompt: Prompt) -> Stored | None:
+        """The longest stored prefix that the prompt begins with and that may be used."""
+        if self.cold or self.warnings:
+            return None
+        wanted = self.request.use_cache
+        only = CacheName(wanted) if isinstance(wanted, str) else None
+        return self.services.caches.find(model, prompt, only)
+
+
+async def chat(services: Services, request: Chat, call: Call) -> Done:
+    """Answer a conversation."""
+    entry = services.model(request.model)
+    session = _session(services, request)
+    history = _history(session, request)
+    if not history:
+        raise RequestError(Code.BAD_REQUEST, "messages: found none, allowed: at least one")
+    talk = Talk(services, entry, request, list(history), _tools(request))
+    manner = Manner(
+        stream=request.stream,
+        speech=bool(request.speech),
+        thinking=request.thinking,
+        language=request.language or entry.settings.languages[0],
+        tools=talk.tools,
+    )
+    output = Output(call, manner)
+    services.supersede(request.session)
+    generator = Generator(
+        services, entry, request, call, talk, output, PRIORITIES[request.priority]
+    )
+    outcome = await generator.run()
+    outcome.warnings[:0] = talk.warnings
+    if generator.lane is not None:
+        await talk.learn(generator.lane, call.caller.user)
+    if session is not None and (output.text or output.calls):
+        answer = Message("assistant", output.text or None, _as_tool_calls(output.calls))
+        services.sessions.remember(session, [*history, answer], time.monotonic())
+    done = outcome.done(entry.name, output.text, request.session)
+    services.note_answer(done)
+    return done
+
+
+async def complete(services: Services, request: Complete, call: Call) -> Done:
+    """Go on with a text."""
+    entry = services.model(request.model)
+    text = Continuation(services, entry, request)
+    output = Output(call, Manner(request.stream, bool(request.speech)))
+    generator = Generator(
+        services, entry, request, call, text, output, PRIORITIES[request.priority]
+    )
+    outcome = await generator.run()
+    outcome.warnings[:0] = text.warnings
+    done = outcome.done(entry.name, output.text)
+    services.note_answer(done)
+    return done
+
+
+async def prefill(services: Services, request: Prefill, call: Call) -> dict[str, Any]:
+    """Compute what a coming chat will need; a newer prefill or chat of the session ends it."""
+    entry = services.model(request.model)
+    request = replace(request, max_tokens=0)
+    history = _history(_session(services, request), request)
+    talk = Talk(services, entry, request, list(history), _tools(request), partial=True)
+    output = Output(call, Manner(stream=False))
+    with services.superseding(request.session, call):
+        outcome = await Generator(
+            services, entry, request, call, talk, output, Priority.BACKGROUND
+        ).run()
+    return {
+        "model": entry.name,
+        "prompt_tokens": outcome.prompt_tokens,
+        "cached_tokens": outcome.cached_tokens,
+        "cache_hit": outcome.cache_hit,
+        "cached_prompts": list(outcome.caches),
+        "ms": round(outcome.prefill_ms, 3),
+        "superseded": outcome.reason == "cancelled",
+        "warnings": talk.warnings,
+    }
+
+
+def _session(services: Services, request: Conversation) -> Session | None:
+    if request.session is None:
+        return None
+    return services.sessions.use(SessionName(request.session), time.monotonic())
+
+
+def _history(session: Session | None, request: Conversation) -> list[Message]:
+    """The conversation up to and with what this request brings.
+
+    A text, or the answers of tools, go on with the session; other messages replace its history.
+    """
+    if request.text is not None and request.messages is not None:
+        raise RequestError(
+            Code.BAD_REQUEST, "text: found `text` and `messages`, allowed: one of them"
+        )
+    before = session.history if session is not None else []
+    if request.text is not None:
+        return [*before, Message("user", request.text)]
+    messages = list(request.messages or ())
+    if all(message.role == "tool" for message in messages):
+        return [*before, *messages]
+    return messages
+
+
+def _tools(request: Conversation) -> tuple[Tool, ...]:
+    return () if request.tool_choice == "none" else request.tools
+
+
+def _as_tool_calls(calls: Sequence[FoundCall]) -> tuple[ToolCall, ...]:
+    return tuple(
+        ToolCall(CalledFunction(name, arguments), id=call_id(number))
+        for number, (name, arguments) in enumerate(calls)
+    )

@@ -1,0 +1,137 @@
+"""From the pieces a worker sends to what the client is told, in the modes it asked for.
+
+    pieces → thinking apart → tool calls apart → deltas, sentences → the client
+
+Each stage holds back what is not certain yet and gives it up at the end.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rkllmd.chat.deltas import SpeechDeltas
+from rkllmd.chat.sentences import SentenceSplitter
+from rkllmd.chat.speech import SpeechFilter
+from rkllmd.chat.thinking import ThinkingSplitter, opens_thinking
+from rkllmd.chat.toolcalls import ToolCallParser, find_family
+from rkllmd.operations.call import Call
+from rkllmd.protocol.messages import Delta, Sentence, StreamMode, Tool, ToolCalled
+from rkllmd.registry.loaded import LoadedModel
+
+FoundCall = tuple[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How an answer is told."""
+
+    stream: StreamMode = "both"
+    speech: bool = False
+    thinking: bool = False
+    language: str = "en"
+    tools: tuple[Tool, ...] = ()
+
+    @property
+    def deltas(self) -> bool:
+        """Whether the text comes in pieces."""
+        return self.stream in {"tokens", "both", True}
+
+    @property
+    def sentences(self) -> bool:
+        """Whether whole sentences come."""
+        return self.stream in {"sentences", "both", True}
+
+
+class Output:
+    """One answer on its way to the client."""
+
+    def __init__(self, call: Call, manner: Manner) -> None:
+        self.call = call
+        self.manner = manner
+        self.told = False
+        """Whether the client has heard any of it."""
+        self.calls: list[FoundCall] = []
+        self.problems: list[str] = []
+        self._thinking = ThinkingSplitter("none")
+        self._tools: ToolCallParser | None = None
+        self._clear()
+
+    def _clear(self) -> None:
+        manner = self.manner
+        self.raw = ""
+        """Everything the model wrote, as it wrote it."""
+        self.text = ""
+        self._speech = SpeechDeltas(manner.language) if manner.speech else None
+        self._clean = SpeechFilter()
+        self._sentences = SentenceSplitter(manner.language) if manner.sentences else None
+        self._spoken = 0
+
+    def begin(self, model: LoadedModel, prompt: str) -> None:
+        """Get ready for a model's way of writing; only before its first piece."""
+        self._clear()
+        self._thinking = ThinkingSplitter(model.thinking, opens_thinking(prompt))
+        if self.manner.tools:
+            self._tools = ToolCallParser(self.manner.tools, find_family(model.template_source))
+
+    async def take(self, piece: str) -> None:
+        """A piece of what the model writes."""
+        self.raw += piece
+        for channel, text in self._thinking.feed(piece):
+            await self._sort(channel, text)
+
+    async def finish(self) -> None:
+        """The model has ended: give up what was held back."""
+        for channel, text in self._thinking.flush():
+            await self._sort(channel, text)
+        if self._tools is not None:
+            found = self._tools.finish()
+            await self._say(found.text)
+            self.calls, self.problems = list(found.calls), list(found.problems)
+        await self._speak(self._clean.flush())
+        if self._speech is not None:
+            await self._send_deltas(self._speech.flush())
+        if self._sentences is not None:
+            await self._send_sentences(self._sentences.flush())
+        for number, (name, arguments) in enumerate(self.calls):
+            await self.call.send(ToolCalled(call_id(number), name, arguments))
+
+    async def _sort(self, channel: str, text: str) -> None:
+        if channel != "thinking":
+            await self._say(text if self._tools is None else self._tools.feed(text))
+        elif self.manner.thinking and self.manner.deltas:
+            self.told = True
+            await self.call.send(Delta(text, channel="thinking"))
+
+    async def _say(self, text: str) -> None:
+        if not text:
+            return
+        self.text += text
+        if self._speech is None:
+            await self._send_deltas([text])
+        if self._speech is not None or self._sentences is not None:
+            await self._speak(self._clean.feed(text))
+
+    async def _speak(self, text: str) -> None:
+        """Text without what cannot be spoken, for speech and for sentences."""
+        if self._speech is not None:
+            await self._send_deltas(self._speech.feed(text))
+        if self._sentences is not None:
+            await self._send_sentences(self._sentences.feed(text))
+
+    async def _send_deltas(self, texts: Iterable[str]) -> None:
+        for text in texts if self.manner.deltas else ():
+            if text:
+                self.told = True
+                await self.call.send(Delta(text))
+
+    async def _send_sentences(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            if text.strip():
+                self.told = True
+                await self.call.send(Sentence(self._spoken, text, self.manner.language))
+                self._spoken += 1
+
+
+def call_id(number: int) -> str:
+    """What the answer to a call refers to."""
+    return f"call_{number}"
