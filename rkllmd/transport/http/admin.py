@@ -1,0 +1,70 @@
+"""What administrators and monitoring ask: models, health, readiness, metrics, the description."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from aiohttp import web
+
+from rkllmd.protocol.messages import ModelList, ModelLoad, ModelUnload, Status
+from rkllmd.shape import Length
+from rkllmd.transport.http.exchange import Exchange
+from rkllmd.transport.http.openai import shown
+
+METRICS = "text/plain"
+LOADED = frozenset({"starting", "loading", "ready"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBody:
+    """POST /v1/models/load and /v1/models/unload."""
+
+    model: Annotated[str, Length(1)]
+    """Which."""
+
+
+async def load(exchange: Exchange, body: ModelBody) -> web.Response:
+    """Load a model, also one whose last load failed."""
+    reply = await exchange.ask_values(ModelLoad(body.model))
+    return exchange.json(shown(reply["model"]))
+
+
+async def unload(exchange: Exchange, body: ModelBody) -> web.Response:
+    """Unload a model."""
+    reply = await exchange.ask_values(ModelUnload(body.model))
+    return exchange.json(shown(reply["model"]))
+
+
+async def available(exchange: Exchange) -> web.Response:
+    """The models that are there, loaded or not."""
+    reply = await exchange.ask_values(ModelList())
+    return exchange.json({"object": "list", "data": reply["models"]})
+
+
+async def loaded(exchange: Exchange) -> web.Response:
+    """The models that are loaded or being loaded."""
+    reply = await exchange.ask_values(ModelList())
+    there = [one for one in reply["models"] if one["state"] in LOADED]
+    return exchange.json({"object": "list", "data": there})
+
+
+async def health(exchange: Exchange) -> web.Response:
+    """Whether the daemon lives."""
+    return exchange.json({"status": "ok"})
+
+
+async def ready(exchange: Exchange) -> web.Response:
+    """Whether the models answer and their first caches are there; 503 until then."""
+    status = await exchange.ask_values(Status())
+    body = {"status": status["state"], "building": status["building"], "notes": status["notes"]}
+    return exchange.json(body, 200 if status["ready"] else 503)
+
+
+def metrics(read: Callable[[], Awaitable[str]]) -> Callable[[Exchange], Awaitable[web.Response]]:
+    """The endpoint of what the daemon counts and measures."""
+
+    async def endpoint(exchange: Exchange) -> web.Response:
+        """What the daemon counts and measures, for Prometheus."""
+        return exchange.text(await read(), headers={"Cache-Control": "no-store"})
+
+    return endpoint

@@ -1,0 +1,140 @@
+"""OpenAI's endpoints: models, chat completions, completions, embeddings."""
+
+import base64
+from array import array
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import web
+
+from rkllmd.errors import Code, RequestError, RkllmdError, StateError
+from rkllmd.protocol.messages import (
+    Chat,
+    Complete,
+    Done,
+    Event,
+    ModelList,
+    ModelShow,
+    Prefill,
+    Timing,
+    Usage,
+)
+from rkllmd.transport.http.errors import body_of
+from rkllmd.transport.http.exchange import Exchange
+from rkllmd.transport.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, sse
+from rkllmd.transport.http.openai_bodies import (
+    ChatBody,
+    CompletionBody,
+    EmbeddingBody,
+    GenerationBody,
+)
+from rkllmd.transport.http.streams import SSE, Stream
+
+
+async def models(exchange: Exchange) -> web.Response:
+    """The models."""
+    reply = await exchange.ask_values(ModelList())
+    return exchange.json({"object": "list", "data": [shown(one) for one in reply["models"]]})
+
+
+async def model(exchange: Exchange) -> web.Response:
+    """One model."""
+    reply = await exchange.ask_values(ModelShow(exchange.path["model"]))
+    return exchange.json(shown(reply["models"][0]))
+
+
+async def chat(exchange: Exchange, body: ChatBody) -> web.StreamResponse:
+    """Answer a conversation; with `max_tokens` 0, prepare for it."""
+    model = body.model or await exchange.default_model()
+    return await _answer(exchange, body, body.request(), ChatAnswer(model))
+
+
+async def completions(exchange: Exchange, body: CompletionBody) -> web.StreamResponse:
+    """Go on with a text, without a chat template."""
+    model = body.model or await exchange.default_model()
+    return await _answer(exchange, body, body.request(), CompletionAnswer(model))
+
+
+async def embeddings(exchange: Exchange, body: EmbeddingBody) -> web.Response:
+    """Vectors of texts."""
+    reply = await exchange.ask_values(body.request())
+    if body.dimensions not in {None, reply["dimensions"]}:
+        raise RequestError(
+            Code.UNSUPPORTED,
+            f"dimensions: found {body.dimensions}, allowed: {reply['dimensions']}",
+            member="dimensions",
+        )
+    tokens = reply["usage"]["prompt_tokens"]
+    return exchange.json(
+        {
+            "object": "list",
+            "model": reply["model"],
+            "data": [
+                {"object": "embedding", "index": index, "embedding": _written(vector, body)}
+                for index, vector in enumerate(reply["embeddings"])
+            ],
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        }
+    )
+
+
+async def _answer(
+    exchange: Exchange, body: GenerationBody, request: Chat | Complete | Prefill, answer: Answer
+) -> web.StreamResponse:
+    if not body.stream:
+        return exchange.json(answer.whole(await _ask(exchange, request, answer.collect)))
+    async with Stream(exchange, SSE, answer.filler) as stream:
+
+        async def deliver(event: Event) -> None:
+            for chunk in answer.chunks(event):
+                await stream.send(chunk)
+
+        try:
+            done = await _ask(exchange, request, deliver)
+            for chunk in answer.last(done, with_usage=body.stream_options.include_usage):
+                await stream.send(chunk)
+        except RkllmdError as error:
+            if not stream.begun:
+                raise
+            with suppress(StateError):
+                await stream.send(sse(body_of(error)))
+        return stream.response()
+
+
+async def _ask(exchange: Exchange, request: Chat | Complete | Prefill, deliver: Any) -> Done:
+    if not isinstance(request, Prefill):
+        return await exchange.ask_done(request, deliver)
+    reply = await exchange.ask_values(request)
+    return Done(
+        text="",
+        reason="length",
+        model=reply["model"],
+        session=request.session,
+        usage=Usage(
+            reply["prompt_tokens"],
+            reply["cached_tokens"],
+            0,
+            reply["cache_hit"],
+            tuple(reply["cached_prompts"]),
+        ),
+        timing=Timing(0.0, 0.0, reply["ms"], None, reply["ms"], None),
+        warnings=tuple(reply["warnings"]),
+    )
+
+
+def shown(found: dict[str, Any]) -> dict[str, Any]:
+    """A model in OpenAI's list."""
+    return {
+        "id": found["name"],
+        "object": "model",
+        "created": int(found["modified_at"]),
+        "owned_by": "rkllmd",
+        "state": found["state"],
+        "context_length": found["context"],
+    }
+
+
+def _written(vector: list[float], body: EmbeddingBody) -> list[float] | str:
+    if body.encoding_format == "float":
+        return vector
+    return base64.b64encode(array("f", vector).tobytes()).decode()

@@ -1,0 +1,311 @@
+"""What real clients need, on a running daemon: the list of HTTP.md, by its numbers."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+TOOL = {
+    "type": "function",
+    "function": {"name": "light_on", "parameters": {"type": "object", "properties": {}}},
+}
+LONG = "The kettle is on the table and the cat is in the garden. " * 60
+
+
+def text_of(answer):
+    return answer.json["choices"][0]["message"]["content"]
+
+
+def test_1_models_answer_at_once_also_while_one_loads(own_home):
+    own_home.start(wait=False)
+    own_home.hear("STATUS=starting")
+    for path, name in (("/v1/models", "data"), ("/api/tags", "models")):
+        found = own_home.http.get(path)
+        assert found.status == 200
+        assert [one.get("id", one.get("name")) for one in found.json[name]] == ["parrot"]
+    assert own_home.http.get("/ready").status == 503
+    assert own_home.http.get("/health").status == 200
+    own_home.hear("READY=1")
+    assert own_home.http.get("/ready").status == 200
+
+
+def test_2_a_set_up_probe_waits_while_the_model_loads(own_home):
+    own_home.start(wait=False)
+    own_home.hear("STATUS=starting")
+    for stream in (False, True):
+        answer = own_home.http.chat("ping", tools=[TOOL], max_tokens=3, stream=stream)
+        assert answer.status == 200
+
+
+def test_3_5_6_a_stream_from_a_real_model(http):
+    events = http.chat(stream=True, stream_options={"include_usage": True}).events
+    whole = http.chat()
+    *chunks, usage, end = events
+    deltas = [one["choices"][0]["delta"] for one in chunks]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    assert deltas[-1] == {}
+    assert "".join(one["content"] for one in deltas[:-1]) == text_of(whole)
+    assert usage["usage"]["completion_tokens"] == whole.json["usage"]["completion_tokens"] == 8
+    assert end == "[DONE]"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_7_what_clients_send_besides(http, stream):
+    answer = http.chat(
+        stream=stream, n=1, stop=None, user="me", metadata={"a": 1}, parallel_tool_calls=True,
+        chat_template_kwargs={"enable_thinking": False}, id_slot=-1, cache_prompt=True,
+        logprobs=None, top_p=None, seed=None, tools=None, response_format=None, reasoning=None,
+        stream_options=None, store=False, service_tier="auto",
+    )  # fmt: skip
+    assert answer.status == 200
+    two = http.chat(n=2, stream=stream)
+    assert two.status == 400
+    assert "n is not supported" in two.json["error"]["message"]
+
+
+def test_8_content_in_three_forms(http):
+    forms = ["hello", [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]]
+    answers = [
+        http.post(
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": form}], "temperature": 0, "max_tokens": 6},
+        )
+        for form in forms
+    ]
+    assert text_of(answers[0]) == text_of(answers[1])
+    nothing = [{"role": "user", "content": "a"}, {"role": "assistant", "content": None}]
+    body = {"messages": nothing, "max_tokens": 2}
+    assert http.post("/v1/chat/completions", body).status == 200
+
+
+def test_9_odd_conversations(http):
+    for messages in (
+        [{"role": "user", "content": "x"}, {"role": "tool", "tool_call_id": "1", "content": "y"}],
+        [{"role": "tool", "tool_call_id": "1", "content": "y"}],
+        [{"role": "user", "content": "x"}, {"role": "assistant", "content": "a"},
+         {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}],
+        [{"role": "assistant", "content": "a"}],
+        [{"role": "system", "content": "only this"}],
+    ):  # fmt: skip
+        body = {"messages": messages, "max_tokens": 2}
+        assert http.post("/v1/chat/completions", body).status == 200, messages
+
+
+def test_11_a_form_that_the_engine_cannot_be_held_to_is_refused(http):
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
+    for members in (
+        {"response_format": schema}, {"response_format": {"type": "json_object"}},
+        {"tools": [TOOL], "tool_choice": "required"},
+        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "light_on"}}},
+    ):  # fmt: skip
+        answer = http.chat(**members)
+        assert answer.status == 400
+        assert answer.json["error"]["code"] == "unsupported"
+    assert http.chat(response_format={"type": "text"}).status == 200
+    assert http.chat(tools=[TOOL], tool_choice="none").status == 200
+
+
+def test_12_a_session_hint_reaches_the_session(home):
+    home.http.chat(user="u1", metadata={"session_id": "kitchen-12"})
+    assert "kitchen-12" in {one["session"] for one in home.ask("session.list")["sessions"]}
+
+
+def test_13_busy_means_waiting_and_a_full_queue_is_told(own_home):
+    own_home.settings += ["queue.length_max=1"]
+    own_home.start()
+    with ThreadPoolExecutor(8, "asyncio_") as pool:
+        asked = [pool.submit(own_home.http.chat, f"{n}", max_tokens=1500) for n in range(8)]
+        answers = [one.result() for one in asked]
+    assert {one.status for one in answers} == {200, 503}
+    full = next(one for one in answers if one.status == 503)
+    assert full.json["error"]["code"] == "queue_full"
+    assert int(full.headers["retry-after"]) >= 1
+    assert full.headers["x-should-retry"] == "false"
+
+
+def test_14_too_long_is_a_400_with_both_numbers(http):
+    answer = http.chat(LONG * 5)
+    assert answer.status == 400
+    assert answer.json["error"]["code"] == "context_length_exceeded"
+    assert "2048" in answer.json["error"]["message"]
+    assert any(int(w) > 2048 for w in answer.json["error"]["message"].split() if w.isdigit())
+
+
+def chat_bytes(text="hello", **members):
+    body = {"messages": [{"role": "user", "content": text}], "temperature": 0, **members}
+    sent = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(sent)}\r\n\r\n"
+    return head.encode() + sent
+
+
+def connected(port, sent):
+    """A connection on which something was sent."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=50)
+    sock.sendall(sent)
+    return sock
+
+
+def read_until(sock, word):
+    """Read until a word has come."""
+    heard = b""
+    while word not in heard:
+        more = sock.recv(4096)
+        assert more, heard
+        heard += more
+
+
+def left(home):
+    """How many chats ended because their client was gone, by either way to notice it."""
+    gone = 0.0
+    for line in home.http.get("/metrics").body.decode().splitlines():
+        if line.startswith('rkllmd_requests_total{op="chat"'):
+            name = line.partition('outcome="')[2].partition('"')[0]
+            gone += float(line.rpartition(" ")[2]) if name in {"cancelled", "slow_client"} else 0
+    return gone
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_15_a_client_that_goes_away_cancels(home, stream):
+    before = left(home)
+    members = {"stream": stream, "max_tokens": 1900, "use_cache": False}
+    with connected(home.port, chat_bytes(LONG[:900], **members)) as sock:
+        home.until(lambda: home.ask("status")["queue"]["parrot"]["running"])
+        if stream:
+            read_until(sock, b"content")
+    home.until(lambda: left(home) == before + 1, "the cancel")
+    home.until(lambda: not home.ask("status")["queue"]["parrot"]["running"])
+
+
+def test_16_no_tokens_is_a_prefill_that_the_next_answer_finds(http):
+    text = "A question that nobody has asked before, about the garden and the kettle."
+    cold = http.chat(text, max_tokens=0).json
+    warm = http.chat(text, max_tokens=4).json
+    assert cold["choices"][0]["message"]["content"] == ""
+    assert cold["usage"]["completion_tokens"] == 0
+    cached = warm["usage"]["prompt_tokens_details"]["cached_tokens"]
+    assert cached >= cold["usage"]["prompt_tokens"] - 1
+
+
+def test_17_the_same_tools_in_another_order_are_the_same_prefix(http):
+    tools = [
+        {"type": "function", "function": {"name": f"tool_{n}", "description": f"Number {n}."}}
+        for n in range(4)
+    ]
+    http.chat("one", tools=tools, max_tokens=1)
+    again = http.chat("two", tools=tools[::-1], max_tokens=1).json["usage"]
+    assert again["prompt_tokens_details"]["cached_tokens"] > again["prompt_tokens"] * 0.8
+
+
+def test_18_errors_have_one_shape(http):
+    for answer, status in (
+        (http.get("/v1/models/none"), 404), (http.get("/nothing"), 404),
+        (http.chat(model="none"), 404), (http.chat(temperature=9), 400),
+        (http.get("/v1/cache/parrot/none"), 404), (http.call("PATCH", "/v1/models"), 405),
+        (http.get("/v1/cache/..%2f..%2fetc"), 404), (http.chat(model="../x"), 404),
+        (http.post("/v1/cache/parrot", {"cache_name": "../x", "prompt": "y"}), 400),
+        (http.call("DELETE", "/v1/cache/parrot/..%2fx"), 404),
+        (http.post("/v1/models/load", {"model": "none"}), 404),
+    ):  # fmt: skip
+        assert answer.status == status, answer
+        assert answer.json["error"].keys() == {"message", "type", "code", "param"}
+        assert answer.headers["x-should-retry"] == "false"
+
+
+def test_the_answer_is_that_of_the_socket(home):
+    spoken = home.greedy("What is the time?", max_tokens=12)
+    assert text_of(home.http.chat("What is the time?", max_tokens=12)) == spoken["text"]
+
+
+def test_the_usage_says_what_the_cache_did(http):
+    usage = http.chat("What is the time now?").json["usage"]
+    assert usage["cache_hit"] is True
+    assert usage["cached_prompts"] == ["system"]
+    own = http.post(
+        "/v1/chat/completions",
+        {"messages": [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}],
+         "max_tokens": 1},
+    ).json["usage"]  # fmt: skip
+    assert own["cache_hit"] is False
+    missing = http.chat(use_cache="none").json
+    assert missing["usage"]["cache_hit"] is False
+    assert "none" in missing["warnings"][0]
+
+
+def test_head_is_get_without_a_body(http):
+    answer = http.call("HEAD", "/v1/models")
+    assert (answer.status, answer.body) == (200, b"")
+    assert int(answer.headers["content-length"]) > 0
+
+
+def test_curl_on_the_unix_socket(home):
+    socket_path = home.folder / "run" / "http.sock"
+    found = subprocess.run(
+        ["curl", "-sS", "--unix-socket", socket_path, "http://x/v1/completions", "-d",
+         '{"prompt": "The light", "max_tokens": 4, "temperature": 0}'],
+        capture_output=True, check=True, text=True,
+    ).stdout  # fmt: skip
+    assert json.loads(found)["usage"]["completion_tokens"] == 4
+    lines = subprocess.run(
+        ["curl", "-sSN", "--unix-socket", socket_path, "http://x/ask?stream=1", "-H",
+         "Content-Type: text/plain", "-d", "What time is it?"],
+        capture_output=True, check=True,
+    ).stdout  # fmt: skip
+    assert lines.strip()
+
+
+def test_metrics_count_what_happened(home):
+    home.http.chat("count me")
+    text = home.http.get("/metrics").body.decode()
+    for sample in (
+        'rkllmd_first_token_seconds_count{cache="hit",model="parrot"}',
+        'rkllmd_tokens_total{kind="cached",model="parrot"}',
+        'rkllmd_http_requests_total{endpoint="POST /v1/chat/completions",status="200"}',
+        'rkllmd_model_loads_total{model="parrot"} 1.0',
+        'rkllmd_cache_changes_total{change="built",model="parrot"}',
+        'rkllmd_cache_entries{model="parrot",state="verified"}',
+        "rkllmd_ready 1.0", 'rkllmd_queue_length{model="parrot"} 0.0',
+    ):  # fmt: skip
+        assert sample in text, sample
+    values = [line.rpartition(" ")[2] for line in text.splitlines() if "bytes" in line]
+    assert values
+
+
+def test_a_worker_that_dies_is_counted(own_home):
+    own_home.start()
+    (pid,) = own_home.worker_pids()
+    os.kill(pid, signal.SIGKILL)
+    assert own_home.http.chat().status == 200
+    text = own_home.http.get("/metrics").body.decode()
+    assert 'rkllmd_worker_crashes_total{kind="signal",model="parrot"} 1.0' in text
+    assert 'rkllmd_worker_restarts_total{model="parrot"} 1.0' in text
+
+
+def test_sigterm_lets_an_http_answer_finish(own_home):
+    own_home.start()
+    with connected(own_home.port, chat_bytes(max_tokens=1500, stream=True)) as sock:
+        read_until(sock, b"content")
+        own_home.process.terminate()
+        read_until(sock, b"[DONE]")
+    assert own_home.process.wait(50) == 0
+    own_home.process = None
+
+
+def test_models_are_loaded_and_unloaded(own_home):
+    own_home.settings.append("models.preload=none")
+    own_home.start()
+    http = own_home.http
+    assert http.get("/v1/models/loaded").json["data"] == []
+    assert [one["name"] for one in http.get("/v1/models/available").json["data"]] == ["parrot"]
+    assert http.post("/v1/models/load", {"model": "parrot"}).json["state"] == "ready"
+    assert [one["name"] for one in http.get("/v1/models/loaded").json["data"]] == ["parrot"]
+    assert http.post("/v1/models/unload", {"model": "parrot"}).json["state"] == "unloaded"
+
+
+def test_to_load_what_is_loaded_disturbs_nobody(home):
+    before = home.worker_pids()
+    assert home.http.post("/v1/models/load", {"model": "parrot"}).json["state"] == "ready"
+    assert home.worker_pids() == before

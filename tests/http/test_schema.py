@@ -1,0 +1,116 @@
+"""The OpenAPI document, and whether the daemon keeps to it whatever is sent.
+
+schemathesis checks the same by its own means: `schemathesis run URL/openapi.json`. It is not among
+the test requirements, because it changes how every other test of a project runs.
+"""
+
+import json
+import random
+from typing import Any
+from urllib.parse import quote
+
+import jsonschema
+import pytest
+
+from rkllmd.errors import Code
+from rkllmd.transport.http.errors import LOOKS
+from rkllmd.transport.http.openapi import document
+from rkllmd.transport.http.table import routes
+from tests.http.scripted import no_metrics
+
+DOCUMENT = document(routes(no_metrics))
+OPERATIONS = [(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item]
+EXAMPLES = 6
+ODD = [None, True, 0, -1, 1.5, 1e308, 2**70, "", "x", "\u00e4\U0001f600", [], {}, [None], {"a": 1}]
+
+
+def test_no_code_is_missing_from_the_table():
+    assert set(LOOKS) == set(Code)
+
+
+def test_every_endpoint_has_its_texts_and_schemas():
+    identities = [
+        item["operationId"] for one in DOCUMENT["paths"].values() for item in one.values()
+    ]
+    assert len(set(identities)) == len(OPERATIONS)
+    for path, methods in DOCUMENT["paths"].items():
+        for method, item in methods.items():
+            assert item["summary"].endswith("."), path
+            assert ("requestBody" in item) == (method == "post"), path
+            for content in item.get("requestBody", {}).get("content", {}).values():
+                jsonschema.Draft202012Validator.check_schema(content["schema"])
+
+
+def value_for(schema: dict[str, Any], dice: random.Random) -> Any:
+    """A value that a schema allows, mostly."""
+    if dice.random() < 0.05:
+        return dice.choice(ODD)
+    if "anyOf" in schema:
+        return value_for(dice.choice(schema["anyOf"]), dice)
+    if "enum" in schema:
+        return dice.choice(schema["enum"])
+    kind = schema.get("type")
+    match dice.choice(kind) if isinstance(kind, list) else kind:
+        case "object":
+            return object_for(schema, dice)
+        case "array":
+            count = max(dice.randint(0, 3), schema.get("minItems", 0))
+            return [value_for(schema["items"], dice) for _ in range(count)]
+        case "string":
+            return dice.choice(["parrot", "system", "a", "hello there", "\u00fc" * 70, "", "../x"])
+        case "integer" | "number":
+            low, high = schema.get("minimum", -9), schema.get("maximum", 9)
+            return dice.choice([low, high, low - 1, high + 1, dice.randint(0, 3)])
+        case "boolean":
+            return dice.random() < 0.5
+        case "null":
+            return None
+    return dice.choice(ODD)
+
+
+def object_for(schema: dict[str, Any], dice: random.Random) -> dict[str, Any]:
+    """An object with what is required, and some of the rest."""
+    required = schema.get("required", ())
+    return {
+        name: value_for(inner, dice)
+        for name, inner in schema.get("properties", {}).items()
+        if name in required or dice.random() < 0.2
+    }
+
+
+def sent_bodies(operation: dict[str, Any], dice: random.Random) -> list[bytes | None]:
+    """Bodies for an operation, most of them good."""
+    if "requestBody" not in operation:
+        return [None]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    made = [json.dumps(object_for(schema, dice)).encode() for _ in range(EXAMPLES)]
+    return [*made, b"", b"[]", b"{", b'{"a": NaN}', b"\xff"]
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_whatever_is_sent_the_answer_is_documented_and_none_is_our_fault(home, method, path):
+    operation = DOCUMENT["paths"][path][method.lower()]
+    dice = random.Random(f"{method} {path}")
+    for body in sent_bodies(operation, dice):
+        names = {"model": ["parrot", "none", "\u00e4/.."], "name": ["none", "..", "a b"]}
+        target = path
+        for name, choices in names.items():
+            target = target.replace(f"{{{name}}}", quote(dice.choice(choices), safe=""))
+        answer = home.http.call(method, target, body)
+        assert answer.status < 500, (target, body, answer)
+        documented = operation["responses"].get(str(answer.status))
+        assert documented, (target, body, answer)
+        kind = answer.headers["content-type"].partition(";")[0]
+        assert kind in documented["content"], (target, body, answer)
+        if kind == "application/json":
+            schema = {**documented["content"][kind]["schema"], "components": DOCUMENT["components"]}
+            jsonschema.validate(answer.json, schema)
+
+
+@pytest.mark.parametrize("path", list(DOCUMENT["paths"]))
+def test_a_wrong_method_is_told_the_right_ones(http, path):
+    target = path.replace("{model}", "none").replace("{name}", "none")
+    answer = http.call("PATCH", target)
+    assert answer.status == 405
+    own = {method.upper() for method in DOCUMENT["paths"][path]}
+    assert set(answer.headers["allow"].split(", ")) == own
