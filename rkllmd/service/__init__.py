@@ -1,0 +1,1 @@
+"""The daemon as a service: `app` joins the rooms, `systemd` and `journal` speak to the host."""

@@ -1,0 +1,211 @@
+"""What the daemon counts and measures, for Prometheus.
+
+Counters are fed where things happen: `observing` wraps the one handler of all transports, and the
+composition root hands on what it hears of models and caches. Gauges are read from the parts when
+somebody scrapes. Labels are names of models, operations and codes only; nothing that a client can
+choose freely becomes one.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from rkllmd.board.parse import Board
+from rkllmd.board.reading import read_board
+from rkllmd.errors import RkllmdError
+from rkllmd.ids import ModelName
+from rkllmd.operations.call import Call, Handler, Reply
+from rkllmd.operations.services import Services
+from rkllmd.protocol.messages import Done, Request
+from rkllmd.worker.ends import WorkerEnd
+from rkllmd.worker.supervisor import State
+
+FIRST_TOKEN_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
+WAIT_SECONDS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
+CANCEL_SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 15)
+
+
+class Metrics:
+    """All of one daemon."""
+
+    def __init__(self, services: Services) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._services = services
+        self._ends: dict[ModelName, WorkerEnd] = {}
+        self._ready: set[ModelName] = set()
+        self._requests = Counter(
+            "rkllmd_requests", "Requests by operation and how they ended",
+            ["transport", "op", "outcome"], registry=registry,
+        )  # fmt: skip
+        self._http = Counter(
+            "rkllmd_http_requests", "HTTP requests by endpoint and status",
+            ["endpoint", "status"], registry=registry,
+        )  # fmt: skip
+        self._first_token = Histogram(
+            "rkllmd_first_token_seconds", "From the arrival of a request to its first token",
+            ["model", "cache"], buckets=FIRST_TOKEN_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._queue_wait = Histogram(
+            "rkllmd_queue_wait_seconds", "How long requests waited for their turn",
+            ["model"], buckets=WAIT_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._cancel = Histogram(
+            "rkllmd_cancel_seconds", "From a cancel to the end of its request",
+            buckets=CANCEL_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._tokens = Counter(
+            "rkllmd_tokens", "Tokens that were prefilled, found in a cache, or generated",
+            ["model", "kind"], registry=registry,
+        )  # fmt: skip
+        self._loads = Counter(
+            "rkllmd_model_loads", "Times that a model was loaded", ["model"], registry=registry
+        )
+        self._crashes = Counter(
+            "rkllmd_worker_crashes", "Workers that died, by how", ["model", "kind"],
+            registry=registry,
+        )  # fmt: skip
+        self._restarts = Counter(
+            "rkllmd_worker_restarts", "Workers that were replaced and are ready again", ["model"],
+            registry=registry,
+        )  # fmt: skip
+        self._caches = Counter(
+            "rkllmd_cache_changes", "What became of prompt caches: built, verified, evicted, …",
+            ["model", "change"], registry=registry,
+        )  # fmt: skip
+        self._now = _Now(services)
+        registry.register(self._now)
+
+    async def text(self) -> str:
+        """Everything, as Prometheus reads it."""
+        self._now.board = await asyncio.to_thread(read_board)
+        return generate_latest(self._registry).decode()
+
+    def observing(self, handler: Handler) -> Handler:
+        """The same handler, and what it does is counted."""
+
+        async def handle(request: Request, call: Call) -> Reply:
+            outcome = "internal"
+            cancelled_at: list[float] = []
+            forget = call.stop.subscribe(lambda _: cancelled_at.append(time.monotonic()))
+            try:
+                reply = await handler(request, call)
+                outcome = str(reply.reason) if isinstance(reply, Done) else "ok"
+                if isinstance(reply, Done):
+                    self._note_answer(reply)
+            except RkllmdError as error:
+                outcome = str(error.code)
+                raise
+            finally:
+                forget()
+                self._requests.labels(call.caller.transport, request.op, outcome).inc()
+                if cancelled_at:
+                    self._cancel.observe(time.monotonic() - cancelled_at[0])
+            return reply
+
+        return handle
+
+    def note_http(self, endpoint: str, status: int) -> None:
+        """An HTTP request was answered."""
+        self._http.labels(endpoint, str(status)).inc()
+
+    def note_cache(self, model: str, change: str) -> None:
+        """A cache was built, verified, evicted, …"""
+        self._caches.labels(model, change).inc()
+
+    def note_model(self, model: ModelName) -> None:
+        """A model's state may have changed."""
+        lane = self._services.scheduler.lanes.get(model)
+        if lane is None:
+            self._ends.pop(model, None)
+            self._ready.discard(model)
+            return
+        supervisor = lane.supervisor
+        end = supervisor.ended
+        if end is not None and self._ends.get(model) is not end:
+            self._ends[model] = end
+            self._crashes.labels(model, str(end.kind)).inc()
+            self._ready.discard(model)
+        if supervisor.state is State.READY and model not in self._ready:
+            self._ready.add(model)
+            self._loads.labels(model).inc()
+            if end is not None:
+                self._restarts.labels(model).inc()
+
+    def _note_answer(self, done: Done) -> None:
+        if done.model not in self._services.registry.models:
+            return  # it was cancelled before a model was found
+        usage, timing = done.usage, done.timing
+        counts = {
+            "prefilled": usage.prompt_tokens - usage.cached_tokens,
+            "cached": usage.cached_tokens,
+            "generated": usage.completion_tokens,
+        }
+        for kind, count in counts.items():
+            self._tokens.labels(done.model, kind).inc(max(count, 0))
+        self._queue_wait.labels(done.model).observe(timing.queue_ms / 1000)
+        if timing.ttft_ms is not None:
+            cache = "hit" if usage.cache_hit else "miss"
+            self._first_token.labels(done.model, cache).observe(timing.ttft_ms / 1000)
+
+
+class _Now(Collector):
+    """What is so at the moment of a scrape."""
+
+    def __init__(self, services: Services) -> None:
+        self.board: Board | None = None
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges."""
+        services = self._services
+        yield _gauge("rkllmd_ready", "1 once the daemon is ready", services.state == "ready")
+        yield _gauge("rkllmd_uptime_seconds", "Since the start", services.now() - services.started)
+        waiting = GaugeMetricFamily("rkllmd_queue_length", "Who waits", labels=["model"])
+        running = GaugeMetricFamily("rkllmd_running", "Who runs, 0 or 1", labels=["model"])
+        memory = GaugeMetricFamily(
+            "rkllmd_model_memory_bytes", "What a loaded model's worker holds", labels=["model"]
+        )
+        for name, lane in services.scheduler.lanes.items():
+            waiting.add_metric([name], len(lane.turns))
+            running.add_metric([name], lane.turns.running is not None)
+            if lane.model is not None:
+                memory.add_metric([name], lane.model.facts.memory_bytes)
+        yield from (waiting, running, memory)
+        yield from self._of_caches()
+        yield from self._of_board()
+
+    def _of_caches(self) -> Iterator[Metric]:
+        view = self._services.caches.view
+        yield _gauge("rkllmd_cache_bytes", "What the cache folder holds", view.bytes_used)
+        yield _gauge("rkllmd_cache_free_bytes", "Free on its disk", view.free_bytes)
+        entries = GaugeMetricFamily(
+            "rkllmd_cache_entries", "Prompt caches by state", labels=["model", "state"]
+        )
+        counts: dict[tuple[str, str], int] = {}
+        for one in self._services.caches.listing():
+            key = (str(one["model"]), str(one["state"]))
+            counts[key] = counts.get(key, 0) + 1
+        for (model, state), count in counts.items():
+            entries.add_metric([model, state], count)
+        yield entries
+
+    def _of_board(self) -> Iterator[Metric]:
+        load = GaugeMetricFamily("rkllmd_npu_load_percent", "Of each NPU core", labels=["core"])
+        warmth = GaugeMetricFamily(
+            "rkllmd_temperature_celsius", "What the board's sensors say", labels=["sensor"]
+        )
+        if self.board is not None:
+            for core, percent in enumerate(self.board.npu_load):
+                load.add_metric([str(core)], percent)
+            for sensor in self.board.temperatures:
+                warmth.add_metric([sensor.name], sensor.celsius)
+        yield from (load, warmth)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)

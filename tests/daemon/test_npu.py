@@ -1,0 +1,152 @@
+"""The whole daemon on the simulated NPU runtime: the story of the cache, and every fault.
+
+The runtime is simulated, the rest is real: binding, worker, daemon, files and sockets.
+"""
+
+import pytest
+
+from rkllmd.client import DaemonError
+from tests.daemon.household import SYSTEM, Household
+from tests.fakes.rkllm.built import NEWEST, VERSIONS, built, make_model
+
+
+def npu_household(folder, version, **model):
+    """A daemon whose model runs on a release of the runtime."""
+    file = make_model(folder / "parrot.rkllm", **model)
+    home = Household(folder, file)
+    (home.models / "parrot" / "model.gguf").rename(home.models / "parrot" / "model.rkllm")
+    home.settings.append(f"engine.library={built(version)}")
+    return home
+
+
+@pytest.fixture(params=VERSIONS)
+def of_each_release(request, tmp_path):
+    home = npu_household(tmp_path, request.param)
+    yield home
+    home.close()
+
+
+@pytest.fixture
+def npu(tmp_path):
+    home = npu_household(tmp_path, NEWEST)
+    yield home
+    home.close()
+
+
+def test_the_story_of_the_cache(of_each_release):
+    home = of_each_release
+    home.write_prompt("pirate", "You are a pirate. " + SYSTEM)
+    home.start()
+    assert home.caches() == {"parrot/pirate": "verified", "parrot/system": "verified"}
+    cold = {name: home.greedy("hello", use_cache=name) for name in ("system", "pirate")}
+    assert cold["system"]["text"] != cold["pirate"]["text"], "answers depend on the prefix"
+    uncached = home.greedy("hello", use_cache=False)
+    assert uncached["usage"]["cached_tokens"] == 0
+    assert uncached["text"] == cold["system"]["text"]
+    for name in ("pirate", "system", "pirate"):
+        answer = home.greedy("hello", use_cache=name)
+        assert answer["text"] == cold[name]["text"]
+        assert answer["usage"]["cache_hit"] is True
+    home.greedy("my name is Ada", session="s")
+    second = home.greedy("what is my name", session="s")
+    built_at = {one["name"]: one["built_at"] for one in home.ask("cache.show")["caches"]}
+    home.restart()
+    again = {one["name"]: one["built_at"] for one in home.ask("cache.show")["caches"]}
+    assert again == built_at, "a restart built again"
+    warm = home.greedy("hello")
+    assert warm["text"] == cold["system"]["text"]
+    assert warm["usage"]["cache_hit"] is True
+    home.greedy("my name is Ada", session="s")
+    assert home.greedy("what is my name", session="s")["text"] == second["text"]
+    home.write_prompt("system", "You are Mia. " + SYSTEM)
+    home.until(lambda: "Mia" in home.ask("cache.show", name="system")["caches"][0]["content"])
+    edited = home.greedy("hello")
+    assert edited["text"] != cold["system"]["text"]
+    assert edited["usage"]["cache_hit"] is True
+    assert edited["text"] == home.greedy("hello", use_cache=False)["text"]
+
+
+def script(home, text):
+    path = home.folder / "script"
+    path.write_text(text)
+    return {"RKLLM_SIM_SCRIPT": str(path)}
+
+
+@pytest.mark.parametrize("fault", ["crash", "abort", "exit"])
+@pytest.mark.parametrize("place", ["load", "prefill"])
+def test_a_worker_that_dies_before_a_word_is_said_costs_nobody_an_answer(npu, place, fault):
+    npu.start(**script(npu, ""))
+    npu.write_prompt("other", "Another prompt. " * 20)
+    npu.until(lambda: set(npu.caches().values()) == {"verified"} and len(npu.caches()) == 2)
+    expected = npu.greedy("hello")["text"]
+    npu.greedy("hello", use_cache="other")
+    (npu.folder / "script").write_text(f"{place}={fault} once")
+    answer = npu.greedy("hello")
+    assert answer["text"] == expected
+    assert any("run again" in warning for warning in answer["warnings"])
+    assert npu.greedy("hello")["text"] == expected
+
+
+@pytest.mark.parametrize(("fault", "code"), [
+    ("crash", "engine_crashed"), ("abort", "engine_crashed"), ("exit", "engine_crashed"),
+    ("error", "engine_error"),
+])  # fmt: skip
+def test_a_fault_in_the_middle_costs_that_answer_only(npu, fault, code):
+    npu.start(**script(npu, ""))
+    expected = npu.greedy("hello")["text"]
+    (npu.folder / "script").write_text(f"token.3={fault} once")
+    with npu.client() as client, pytest.raises(DaemonError) as caught:
+        list(client.events("chat", text="hello", temperature=0, stream="tokens"))
+    assert caught.value.code == code
+    assert npu.greedy("hello")["text"] == expected
+
+
+@pytest.mark.parametrize("fault", ["crash", "error", "torn", "empty", "none"])
+def test_a_fault_while_saving_costs_that_cache_only(npu, fault):
+    npu.start(
+        **script(npu, f"save={fault} once" if fault in {"crash", "error"} else f"save={fault}")
+    )
+    answer = npu.greedy("hello")
+    assert answer["event"] == "done"
+    (npu.folder / "script").write_text("")
+    npu.ask("cache.build", model="parrot", force=True)
+    assert npu.caches() == {"parrot/system": "verified"}
+    assert npu.greedy("hello")["text"] == answer["text"]
+
+
+def test_a_model_that_cannot_save_is_served_without_a_cache(tmp_path):
+    home = npu_household(tmp_path, "1.3.0", kind="linear")
+    try:
+        home.start()
+        answer = home.greedy("hello")
+        assert answer["usage"]["cache_hit"] is False
+        status = home.ask("status")
+        assert status["ready"] is True
+        assert any("save" in note or "saving" in note for note in status["notes"])
+    finally:
+        home.close()
+
+
+def test_a_prompt_beyond_the_context_is_refused_by_name(npu):
+    npu.start()
+    with pytest.raises(DaemonError) as caught:
+        npu.greedy("word " * 9000)
+    assert caught.value.code == "context_overflow"
+    assert npu.greedy("hello")["event"] == "done"
+
+
+def test_a_runtime_that_is_not_there_is_named(tmp_path):
+    home = npu_household(tmp_path, NEWEST)
+    try:
+        home.settings[-1] = "engine.library=/nowhere/librkllmrt.so"
+        home.start()
+        (model,) = home.ask("model.list")["models"]
+        assert model["state"] == "failed"
+        assert "/nowhere/librkllmrt.so" in model["reason"]
+    finally:
+        home.close()
+
+
+def test_what_the_runtime_prints_harms_nobody(npu):
+    npu.start(**script(npu, "noise=3"))
+    assert npu.greedy("hello")["event"] == "done"
