@@ -1,0 +1,1 @@
+"""The programs: `daemon` is rkllmd, `ctl` is rkllmctl."""

@@ -1,0 +1,259 @@
+"""What the doctor looks at: each function looks at one thing and yields what it found.
+
+Nothing here needs root or a running daemon, and all of it takes the place of `/` as an argument, so
+that a copy of another board's files can be looked at as well. A finding has a grade, the reason,
+and, where something is to be done, the command that does it.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rkllmd.board.parse import CHIPS, DRIVER_ASKED_FOR, Board, driver_version
+from rkllmd.config.settings import Config
+from rkllmd.errors import EngineError
+from rkllmd.native.library import FOLDERS, find_library
+from rkllmd.native.quirks import QUIRKS
+from rkllmd.native.version import VERSIONS, read_version
+from rkllmd.registry.identity import Identities
+from rkllmd.registry.models import ModelEntry, scan
+
+HOT_CELSIUS = 85
+MEMORY_BYTES_MIN = 512 << 20
+FILES_MIN = 4096
+DOMAIN_BYTES = 4 << 30
+DRIVER_FOR_LARGE = (0, 9, 6)
+INOTIFY_MIN = {"max_user_watches": 8192, "max_user_instances": 128}
+RUNTIME_PAGE = "https://github.com/airockchip/rknn-llm"
+UPDATE = f"update the board's kernel to one with the rknpu driver 0.9.8: {RUNTIME_PAGE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    about: str
+    grade: Literal["ok", "warning", "problem"]
+    reason: str
+    remedy: str = ""
+
+
+def board(found: Board) -> Iterator[Finding]:
+    """Chip, driver and device nodes."""
+    if found.chip is None:
+        yield Finding("board", "ok", "no NPU that is known here; .gguf models run on the CPU")
+        return
+    yield Finding("board", "ok", f"{found.chip}, {found.model or 'a board without a name'}")
+    version = _numbers(found.driver)
+    if not version:
+        yield Finding("driver", "problem", "the NPU's driver does not tell its version", UPDATE)
+    elif version < DRIVER_ASKED_FOR:
+        yield Finding(
+            "driver", "warning",
+            f"rknpu {found.driver}; the runtime asks for 0.9.8, and with older ones wrong answers"
+            " and failed loads were reported", UPDATE,
+        )  # fmt: skip
+    else:
+        yield Finding("driver", "ok", f"rknpu {found.driver}")
+    if not found.devices:
+        yield Finding("devices", "problem", "there is no device node of the NPU", UPDATE)
+
+
+def devices(root: Path, found: Board) -> Iterator[Finding]:
+    """Whether a group may use the NPU's nodes."""
+    for node in found.devices:
+        mode = (root / node.lstrip("/")).stat().st_mode
+        if mode & 0o060 == 0o060 or mode & 0o006 == 0o006:
+            yield Finding("devices", "ok", f"{node} can be used by its group")
+        else:
+            yield Finding(
+                "devices", "problem", f"{node} can be used by its owner only",
+                "udevadm control --reload && udevadm trigger",
+            )  # fmt: skip
+
+
+def clocks(found: Board) -> Iterator[Finding]:
+    """Governors and temperatures."""
+    if found.chip is None:
+        return
+    slow = [
+        clock.name
+        for clock in found.clocks
+        if clock.name.startswith("cpu") and clock.governor not in {"performance", ""}
+    ]
+    if slow:
+        yield Finding(
+            "clocks", "warning",
+            f"the governor of {', '.join(slow)} is not `performance`, which costs up to a quarter"
+            " of the speed", "systemctl enable --now rkllmd-performance",
+        )  # fmt: skip
+    else:
+        yield Finding("clocks", "ok", "the CPU keeps its highest clocks")
+    hot = [one for one in found.temperatures if one.celsius >= HOT_CELSIUS]
+    for one in hot:
+        yield Finding(
+            "temperature", "warning", f"{one.name} has {one.celsius:.0f} °C; the chip slows down",
+            "give the board a heat sink or a fan",
+        )  # fmt: skip
+    if found.temperatures and not hot:
+        warmest = max(one.celsius for one in found.temperatures)
+        yield Finding("temperature", "ok", f"at most {warmest:.0f} °C")
+
+
+def memory(found: Board) -> Iterator[Finding]:
+    """Memory that is left."""
+    if found.memory is None:
+        return
+    left = found.memory.available_bytes
+    reason = f"{left >> 20} MiB of {found.memory.total_bytes >> 20} MiB are available"
+    if left < MEMORY_BYTES_MIN:
+        yield Finding("memory", "warning", reason, "rkllmctl model unload NAME")
+    else:
+        yield Finding("memory", "ok", reason)
+
+
+def open_files(limits: str) -> Iterator[Finding]:
+    """How many files the daemon may have open, by its /proc/PID/limits."""
+    lines = limits.splitlines()
+    files = next((line.split()[3] for line in lines if line.startswith("Max open files")), "")
+    if files.isdecimal() and int(files) < FILES_MIN:
+        yield Finding(
+            "open files", "warning", f"the daemon may have {files} files open",
+            "set LimitNOFILE=65536 with `systemctl edit rkllmd`",
+        )  # fmt: skip
+    elif files:
+        yield Finding("open files", "ok", f"the daemon may have {files} files open")
+
+
+def inotify(root: Path) -> Iterator[Finding]:
+    """How many files may be watched."""
+    for name, least in INOTIFY_MIN.items():
+        try:
+            value = int((root / "proc/sys/fs/inotify" / name).read_text())
+        except (OSError, ValueError):
+            continue
+        if value < least:
+            yield Finding(
+                "inotify", "warning", f"fs.inotify.{name} is {value}; changes may go unnoticed",
+                f"sysctl -w fs.inotify.{name}={least}",
+            )  # fmt: skip
+        else:
+            yield Finding("inotify", "ok", f"fs.inotify.{name} is {value}")
+
+
+def runtime(
+    root: Path, config: Config, environ: Mapping[str, str], *, needed: bool
+) -> Iterator[Finding]:
+    """The vendor's library."""
+    folders = tuple(str(root / folder.lstrip("/")) for folder in FOLDERS)
+    try:
+        path = find_library(config.engine.library, environ, folders)
+    except EngineError as error:
+        if needed or config.engine.library:
+            yield Finding(
+                "runtime", "problem", error.message,
+                f"copy librkllmrt.so from {RUNTIME_PAGE} to /usr/lib, then `rkllmctl reload`",
+            )  # fmt: skip
+        return
+    try:
+        version = read_version(path)
+        digest = _sha256(path)
+    except OSError as error:
+        yield Finding(
+            "runtime", "problem", f"{path} cannot be read: {error.strerror}", f"chmod a+rx {path}"
+        )
+        return
+    reason = f"{path}, version {version or 'unknown'}, sha256 {digest}"
+    if version in VERSIONS or config.engine.layout:
+        yield Finding("runtime", "ok", reason)
+    else:
+        yield Finding(
+            "runtime", "problem", f"{reason}; known are {', '.join(VERSIONS)}",
+            "install a known release, or set engine.layout",
+        )  # fmt: skip
+    for quirk in QUIRKS:
+        if version in quirk.versions:
+            yield Finding("runtime", "warning", f"{version}: {quirk.problem} ({quirk.source})",
+                          quirk.remedy)  # fmt: skip
+
+
+def models(config: Config) -> tuple[ModelEntry, ...]:
+    """The models on the disk."""
+    return scan([Path(folder) for folder in config.paths.models], Identities()).entries
+
+
+def model_files(entries: tuple[ModelEntry, ...], config: Config, found: Board) -> Iterator[Finding]:
+    """Whether models can be used, and on this chip."""
+    if not entries:
+        yield Finding(
+            "models", "problem", "there is no model",
+            f"copy a folder with a .rkllm or .gguf file to {config.paths.models[0]}",
+        )  # fmt: skip
+    for entry in entries:
+        about = f"model {entry.name}"
+        if entry.broken is not None:
+            yield Finding(about, "problem", entry.broken, f"mend {entry.folder}")
+            continue
+        for warning in entry.warnings:
+            yield Finding(about, "warning", warning, f"look at {entry.folder}")
+        yield from _npu_file(about, entry, found) if entry.engine == "rkllm" else ()
+        yield Finding(about, "ok", f"{entry.file}, {entry.size_bytes >> 20} MiB")
+
+
+def _npu_file(about: str, entry: ModelEntry, found: Board) -> Iterator[Finding]:
+    if found.chip is None:
+        yield Finding(
+            about, "problem", "it needs a Rockchip NPU, and there is none", f"rm -r {entry.folder}"
+        )
+        return
+    meant_for = [chip for chip in CHIPS if chip in entry.file.name.lower()]
+    if meant_for and found.chip.lower() not in meant_for:
+        yield Finding(
+            about, "problem",
+            f"by its name it was converted for {meant_for[0].upper()}, and this is a {found.chip}",
+            f"convert it with target_platform {found.chip.lower()}",
+        )  # fmt: skip
+    version = _numbers(found.driver)
+    if entry.size_bytes > DOMAIN_BYTES and version and version < DRIVER_FOR_LARGE:
+        yield Finding(
+            about, "problem",
+            f"it is larger than an NPU memory domain (4 GiB), which driver {found.driver} cannot"
+            " go beyond", UPDATE,
+        )  # fmt: skip
+
+
+def cache_folder(config: Config) -> Iterator[Finding]:
+    """Whether caches can be kept."""
+    folder = Path(config.paths.cache)
+    if not config.cache.enabled:
+        yield Finding(
+            "caches", "warning", "they are switched off by cache.enabled",
+            "set cache.enabled: true, then `rkllmctl reload`",
+        )  # fmt: skip
+        return
+    if not folder.is_dir():
+        yield Finding("cache folder", "ok", f"{folder} is made when the daemon starts")
+        return
+    free = shutil.disk_usage(folder).free
+    reason = f"{folder}, {free >> 20} MiB are free"
+    if free < config.cache.free_bytes_min:
+        yield Finding(
+            "cache folder", "warning",
+            f"{reason}, and {config.cache.free_bytes_min >> 20} MiB are to stay free",
+            f"free space on the disk of {folder}",
+        )  # fmt: skip
+    else:
+        yield Finding("cache folder", "ok", reason)
+
+
+def _numbers(driver: str | None) -> tuple[int, ...]:
+    told = driver_version(driver or "")
+    return tuple(map(int, told.split("."))) if told else ()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,118 @@
+"""The program: finds the command, runs it, and turns whatever happens into an exit status.
+
+Exit statuses, by whose move is next: 0 done, 1 a mistake in the daemon, or something was found to
+be wrong, 2 wrong usage or request, 3 the named thing is not there, 4 not now, 5 the model's run
+failed, 6 the disk said no, 7 no daemon, 130 interrupted.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from rkllmd import __version__, errors
+from rkllmd.cli.ctl.command import Command, Context, Run
+from rkllmd.cli.ctl.screen import Screen, printable
+from rkllmd.cli.ctl.table import COMMANDS, GROUPS
+from rkllmd.client import Client, ConnectionLost, DaemonError
+
+DEFAULT_SOCKET = "/run/rkllmd/rkllmd.sock"
+NO_DAEMON = 7
+INTERRUPTED = 130
+STATUSES: Mapping[type[errors.RkllmdError], int] = {
+    errors.InternalError: 1,
+    errors.RequestError: 2,
+    errors.NotFound: 3,
+    errors.StateError: 4,
+    errors.EngineError: 5,
+    errors.WorkerLost: 5,
+    errors.StorageError: 6,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    options = parser().parse_args(arguments)
+    screen = Screen(as_json=options.json)
+    status: int | None
+    try:
+        with Client(options.socket) as client:
+            status = _function(options.command)(Context(client, options, screen))
+    except DaemonError as error:
+        _complain(screen, error.code, str(error), error.hint)
+        status = STATUSES[type(errors.from_code(error.code, ""))]
+    except errors.RkllmdError as error:
+        _complain(screen, error.code, error.message, error.next_step)
+        status = STATUSES[type(error)]
+    except ConnectionLost as error:
+        _complain(screen, "no_daemon", str(error), "`rkllmctl doctor` looks for the reason.")
+        status = NO_DAEMON
+    except KeyboardInterrupt:
+        screen.clear()
+        print(file=sys.stderr)
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # The reader has left; Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    return status or 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be typed."""
+    top = argparse.ArgumentParser(prog="rkllmctl", description="Talk to a running rkllmd.")
+    top.add_argument("--version", action="version", version=f"rkllmctl {__version__}")
+    top.add_argument(
+        "--socket",
+        default=os.environ.get("RKLLMD_SOCKET", DEFAULT_SOCKET),
+        help="the daemon's socket (default: $RKLLMD_SOCKET, or %(default)s)",
+    )
+    top.add_argument("--json", action="store_true", help="write JSON, for scripts")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    groups = {}
+    for command in COMMANDS:
+        group, _, name = command.words.rpartition(" ")
+        if group and group not in groups:
+            one = commands.add_parser(group, help=GROUPS[group], description=GROUPS[group])
+            groups[group] = one.add_subparsers(required=True, metavar="COMMAND")
+        _add(groups.get(group, commands), name, command)
+    return top
+
+
+def _add(
+    to: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, command: Command
+) -> None:
+    one = to.add_parser(
+        name,
+        help=command.purpose,
+        description=f"{command.purpose[:1].upper()}{command.purpose[1:]}.",
+        epilog=f"Example: rkllmctl {command.example}",
+    )
+    for argument in command.arguments:
+        one.add_argument(*argument.names, help=argument.purpose, **argument.more)
+    # After the command as well as before it, without undoing what stood before.
+    one.add_argument("--json", action="store_true", default=argparse.SUPPRESS,
+                     help="write JSON, for scripts")  # fmt: skip
+    one.add_argument("--socket", default=argparse.SUPPRESS, help="the daemon's socket")
+    one.set_defaults(command=command)
+
+
+def _function(command: Command) -> Run:
+    file, _, name = command.run.partition(":")
+    function: Run = getattr(importlib.import_module(f"rkllmd.cli.ctl.{file}"), name)
+    return function
+
+
+def _complain(screen: Screen, code: str, message: str, hint: str) -> None:
+    screen.clear()
+    if screen.as_json:
+        screen.json({"event": "error", "code": code, "message": message, "hint": hint})
+        return
+    print(f"rkllmctl: {printable(message)}", file=sys.stderr)
+    if hint:
+        print(f"          {printable(hint)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""What people and scripts see: JSON lines, lines, tables, and the progress of long things.
+
+Colours, `rich` and progress are for terminals only; into a pipe go plain aligned columns. What
+models and clients have said is written without control characters, which could steer a terminal.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+COLOURS = {
+    "green": ("ready", "verified", "ok", "loaded"),
+    "yellow": (
+        "starting", "loading", "unverified", "stale", "unloaded", "warning", "stopping", "none",
+    ),
+    "red": ("failed", "broken", "quarantined", "problem"),
+}  # fmt: skip
+COLOUR_OF = {word: colour for colour, words in COLOURS.items() for word in words}
+BAR_CELLS = 24
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class Screen:
+    """Standard output, and standard error for progress."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.terminal = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self._progress = sys.stderr.isatty() and not as_json
+        self._shown = False
+
+    def json(self, value: Any) -> None:
+        """One line of JSON."""
+        print(json.dumps(value, ensure_ascii=False), flush=True)
+
+    def line(self, text: str = "") -> None:
+        """One line for people."""
+        self.clear()
+        print(printable(text), flush=True)
+
+    def piece(self, text: str) -> None:
+        """A part of an answer, at once."""
+        self.clear()
+        print(printable(text) if self.terminal else text, end="", flush=True)
+
+    def table(self, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Columns; those that are empty in every row are left out."""
+        cells = [[_cell(value) for value in row] for row in rows]
+        used = [n for n in range(len(heads)) if any(row[n] for row in cells)]
+        heads = [heads[n] for n in used]
+        cells = [[row[n] for n in used] for row in cells]
+        self.clear()
+        if not (self.terminal and _print_rich(heads, cells)):
+            _print_plain(heads, cells)
+
+    def progress(self, event: Mapping[str, Any]) -> None:
+        """How far something is, on one line that is written over."""
+        if not self._progress:
+            return
+        if event["event"] == "queued":
+            text = f"waiting, {event['position']} before us"
+        else:
+            text = f"{event['phase']} {_bar(event['done'], event['total'])}"
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        self._shown = True
+
+    def clear(self) -> None:
+        """Take the progress away."""
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._shown = False
+
+
+def printable(text: str) -> str:
+    """A text that cannot steer a terminal."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def size(count: int | None) -> str:
+    """Bytes, for people."""
+    if count is None:
+        return ""
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if value >= 100 or unit == "B" else f"{value:.1f} {unit}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time, for people."""
+    if seconds is None:
+        return ""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+
+
+def milliseconds(value: float | None) -> str:
+    """A short time, for people."""
+    return "" if value is None else f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return printable(str(value)).replace("\n", " ")
+
+
+def _print_plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    every = [[head.upper() for head in heads], *rows]
+    widths = [max(len(row[n]) for row in every) for n in range(len(heads))]
+    for row in every:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(padded).rstrip())
+    sys.stdout.flush()
+
+
+def _print_rich(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Draw a table; False where there is no `rich`."""
+    try:
+        from rich.console import Console  # noqa: PLC0415
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+    except ImportError:
+        return False
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for head in heads:
+        table.add_column(head.upper(), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell, style=COLOUR_OF.get(cell, "")) for cell in row))
+    Console().print(table)
+    return True
+
+
+def _bar(done: int, total: int) -> str:
+    if total <= 0:
+        return f"{done}"
+    full = min(BAR_CELLS, BAR_CELLS * done // total)
+    return f"[{'#' * full}{'.' * (BAR_CELLS - full)}] {100 * done // total} %"
