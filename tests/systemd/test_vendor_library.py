@@ -1,0 +1,37 @@
+"""The vendor's library, which the package does not bring: what is said without it, and once it is
+there. In its place is the simulated one."""
+
+import json
+
+import pytest
+
+from tests.fakes.rkllm.built import NEWEST, built, make_model
+
+MODEL = "/var/lib/rkllmd/models/assistant"
+LIBRARY = "/usr/lib/librkllmrt.so"
+
+
+@pytest.fixture
+def machine(boot, tmp_path):
+    """A machine with the package, and in /vendor a library and a model that needs it."""
+    make_model(tmp_path / "model.rkllm")
+    (tmp_path / "librkllmrt.so").write_bytes(built(NEWEST).read_bytes())
+    machine = boot(f"--bind-ro={tmp_path}:/vendor")
+    machine.run(f"mkdir -p {MODEL} && cp /vendor/model.rkllm {MODEL}")
+    machine.run("apt-get install -y -qq /packages/rkllmd.deb")
+    yield machine
+    machine.close()
+
+
+def test_without_it_others_answer_and_with_it_a_reload_is_enough(machine):
+    said = machine.run("rkllmctl status")
+    assert "librkllmrt.so is in none of /usr/lib," in said
+    assert "Install the vendor's runtime" in said
+    assert machine.run("rkllmctl ask --model tiny-assistant 'What is your name?'")
+    pid = machine.run("systemctl show rkllmd -p MainPID")
+    machine.run(f"cp /vendor/librkllmrt.so {LIBRARY}")
+    machine.run("systemctl reload rkllmd")
+    assert machine.run("rkllmctl ask --model assistant 'What is your name?'")
+    models = json.loads(machine.run("rkllmctl call model.list"))["models"]
+    assert {one["name"]: one["state"] for one in models}["assistant"] == "ready"
+    assert machine.run("systemctl show rkllmd -p MainPID") == pid
