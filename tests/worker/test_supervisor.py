@@ -144,10 +144,10 @@ async def test_a_cancelled_save_is_none(tmp_path):
     async with living(trouble={"prefill": "wait"}, gate=str(gate)) as worker:
         save = worker.save_state(tmp_path / "s", prompt("x" * 300))
         behind = worker.save_state(tmp_path / "t", prompt("y"))
-        save.cancel()
-        behind.cancel()
-        assert await behind is None
-        await asyncio.to_thread(gate.write_bytes, b"go")
+        with await asyncio.to_thread(gate.open, "wb"):  # The first one stands at its gate.
+            save.cancel()
+            behind.cancel()
+            assert await behind is None
         assert await save is None
         assert not (tmp_path / "s").exists()
 
@@ -182,11 +182,11 @@ async def test_leaving_ends_the_iteration_and_not_the_run(tmp_path):
     os.mkfifo(gate)
     async with living(trouble={"prefill": "wait"}, gate=str(gate)) as worker:
         run = worker.run(prompt("x"), GREEDY, Limits(3))
-        run.cancel()
-        run.leave()
-        assert [item async for item in run] == []
-        assert not run.ended
-        await asyncio.to_thread(gate.write_bytes, b"go")
+        with await asyncio.to_thread(gate.open, "wb"):  # It stands at its gate.
+            run.cancel()
+            run.leave()
+            assert [item async for item in run] == []
+            assert not run.ended
         assert (await run).reason == "cancelled"
         assert [item async for item in run] == []
 
