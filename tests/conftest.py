@@ -93,6 +93,12 @@ def pytest_collection_modifyitems(items):
             item.fixturenames.insert(0, "no_task_left")
 
 
+def pytest_collection_finish():
+    """Spare `settled` the look through all that was imported: it collects after every test."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def free_loop():
     """Fail a test in which our code blocks the loop."""
