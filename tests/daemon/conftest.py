@@ -32,9 +32,9 @@ def household(tmp_path, parrot):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory, parrot):
-    """A daemon for tests that change nothing in it."""
+    """A daemon for tests that change nothing in it, under Python's own checks."""
     home = Household(tmp_path_factory.mktemp("home"), parrot)
-    home.start()
+    home.start(PYTHONDEVMODE="1")
     yield home
     home.close()
 

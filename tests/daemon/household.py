@@ -58,7 +58,7 @@ class Household:
 
     def start(self, *, wait: bool = True, **environment: str) -> "Household":
         """Start the daemon, and wait until it says that it is ready."""
-        command = [sys.executable, "-X", "dev", "-W", "error", "-m", "rkllmd.cli.daemon"]
+        command = [sys.executable, "-W", "error", "-m", "rkllmd.cli.daemon"]
         command += ["--config", str(self.folder / "rkllmd.yaml")]
         for setting in self.settings:
             command += ["--set", setting]
