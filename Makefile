@@ -33,8 +33,9 @@ run: $(VENV)/run
 run-sim: $(VENV)/run
 	@tools/run-sim
 
+# Most tests wait for processes, so more of them than cores run at a time.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 check: $(VENV)/test
 	tools/check

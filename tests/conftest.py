@@ -6,6 +6,7 @@ import inspect
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import hypothesis
@@ -24,6 +25,9 @@ BEFORE_THE_LOOP = {"rkllmd/transport/listen.py": {"open_unix", "close", "_remove
 hypothesis.settings.register_profile(
     "default",
     deadline=None,
+    # The same examples each time, so that nobody fails by somebody else's luck; asking for more of
+    # them is how one looks for what nobody has met yet.
+    derandomize="RKLLMD_EXAMPLES" not in os.environ,
     max_examples=int(os.environ.get("RKLLMD_EXAMPLES", "50")),
     suppress_health_check=[
         hypothesis.HealthCheck.too_slow,
@@ -48,10 +52,11 @@ def children() -> dict[int, str]:
     """This process's children, by their command lines."""
     found = {}
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            command = Path(f"/proc/{pid}/cmdline")
-            text = command.read_bytes().replace(b"\0", b" ") if command.exists() else b""
-            found[int(pid)] = text.decode(errors="replace").strip()
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that ends meanwhile
+            for pid in (task / "children").read_text().split():
+                command = Path(f"/proc/{pid}/cmdline")
+                text = command.read_bytes().replace(b"\0", b" ") if command.exists() else b""
+                found[int(pid)] = text.decode(errors="replace").strip()
     return found
 
 
@@ -87,10 +92,18 @@ async def no_task_left():
 
 
 def pytest_collection_modifyitems(items):
-    """Watch the tasks of every asynchronous test, around all its other fixtures."""
+    """Watch the tasks of every asynchronous test, around all its other fixtures.
+
+    A file's tests stay together, as they share daemons; all that boot a systemd share its root, and
+    come first since they take longest.
+    """
+    items.sort(key=lambda item: item.path.parent.name != "systemd")
     for item in items:
         if inspect.iscoroutinefunction(getattr(item, "obj", None)):
             item.fixturenames.insert(0, "no_task_left")
+        folder = item.path.parent
+        together = folder if folder.name == "systemd" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(together.relative_to(ROOT))))
 
 
 def pytest_collection_finish():
