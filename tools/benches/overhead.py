@@ -1,38 +1,60 @@
 """What daemon and worker add to an engine, and what they need when they do nothing.
 
 The same questions are asked in turns of two engines in this process and of a daemon's worker, all
-three with the same state. What the daemon adds is its time less the first engine's, question by
-question; the second engine's time less the first one's shows how much of it is the machine's noise.
+three with the same state. What the daemon adds is its side less the first engine's, question by
+question; the second engine's less the first one's shows how much of it is the machine's noise.
+
+The first token is measured in wall-clock time: from the rendered prompt to the engine's first
+piece, and from the request's sending to the first text that this client has. So what the client
+needs to send, to wake up and to read is in it.
+
+A token is measured in CPU time (user and system): that of a whole answer less that of the same
+answer cut off behind its first token, divided by the tokens between; of daemon and worker, less
+that of the engine alone for the same tokens. So neither what a request costs once nor what this
+client computes is in it. What is in it besides our own code: the system calls and the waking of
+others that a socket needs, and that the engine's weights and the daemon's code drive each other out
+of the CPU's caches. A worker whose daemon and client run beside it on a machine of few cores also
+computes a little slower than an engine alone; that cannot be told apart here, and counts as added.
 """
 
 import contextlib
 import gc
 import itertools
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tools.benches.alone import Alone
 from tools.benches.daemon import BUNDLED, Daemon, cpu_seconds, resident_mb
 from tools.benches.lines import Lines
-from tools.benches.report import Report, Table, median, number, spread
+from tools.benches.report import Report, Table, number, spread
 from tools.benches.texts import SYSTEM, facts, question
 
 STARTS = 5
 IDLE_CONNECTIONS = 500
 IN_FLIGHT = 100
 WARM_UP = 5
+LONG_ANSWERS = "Tell me a story.", "What can you do?"
+"""The bundled model has 22 tokens to say to each of these."""
+TOKENS_MAX = 64
 
 
-@dataclass
-class Times:
-    """One side's measured seconds: to the first token of one-token answers, and CPU time."""
+@dataclass(frozen=True)
+class Asked:
+    """One answer: the seconds to its first token, and what each process has computed for it."""
 
-    first: list[float] = field(default_factory=list)
-    short_cpu: list[float] = field(default_factory=list)
-    long_cpu: list[float] = field(default_factory=list)
+    text: str
+    tokens: int
+    first_s: float
+    cpu_s: dict[str, float]
 
 
-def measure(model: Path = BUNDLED, rounds: int = 120, answers: int = 40) -> Report:
+Side = Callable[[str, int], Asked]
+"""Answers a question with at most so many tokens."""
+
+
+def measure(model: Path = BUNDLED, rounds: int = 120, answers: int = 60) -> Report:
     """All of it; `rounds` answers of one token, and `answers` whole ones."""
     report = Report("overhead")
     _compare(report, model, rounds, answers)
@@ -46,87 +68,93 @@ def _compare(report: Report, model: Path, rounds: int, answers: int) -> None:
         daemon.write_prompt("system", SYSTEM)
         daemon.start()
         daemon.wait_ready()
-        comparison = _Comparison(model, daemon)
-        with daemon.connect() as comparison.lines:
+        with daemon.connect() as lines:
+            comparison = _Comparison(
+                {"alone": _engine(model), "again": _engine(model), "both": _served(daemon, lines)}
+            )
             gc.collect()
             gc.freeze()
-            for turn in range(WARM_UP + rounds):
-                comparison.ask(turn, 1, kept=turn >= WARM_UP)
-            for turn in range(answers):
-                comparison.ask(WARM_UP + rounds + turn, 64, kept=True)
+            for turn in range(-WARM_UP, rounds):
+                comparison.first_token(turn)
+            for turn in range(-WARM_UP, answers):
+                comparison.whole_answer(turn)
     comparison.tell(report)
 
 
+def _engine(model: Path) -> Side:
+    alone = Alone(model)
+
+    def ask(words: str, max_tokens: int) -> Asked:
+        answered = alone.ask(alone.render(SYSTEM, words), max_tokens)
+        tokens = answered.stats.generated_tokens
+        return Asked(answered.text, tokens, answered.first_s, {"both": answered.cpu_s})
+
+    return ask
+
+
+def _served(daemon: Daemon, lines: Lines) -> Side:
+    (worker,) = daemon.worker_pids
+    pids = {"daemon": daemon.pid, "worker": worker}
+
+    def ask(words: str, max_tokens: int) -> Asked:
+        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+        reply = lines.ask("chat", text=words, temperature=0, max_tokens=max_tokens)
+        lines.ask("ping")  # what came after the last line is done then
+        cpu_s = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
+        cpu_s["both"] = sum(cpu_s.values())
+        tokens = reply.final["usage"]["completion_tokens"]
+        return Asked(reply.final["text"], tokens, reply.first_s, cpu_s)
+
+    return ask
+
+
 class _Comparison:
-    lines: Lines
+    """Asks all sides, in an order that changes from turn to turn; turns before 0 warm up."""
 
-    def __init__(self, model: Path, daemon: Daemon) -> None:
-        self._engines = Alone(model), Alone(model)
-        self._daemon = daemon.pid
-        (self._worker,) = daemon.worker_pids
-        self._sides = {name: Times() for name in ("alone", "again", "both", "daemon", "worker")}
-        self._tokens: list[int] = []
-        self._agreed = self._asked = 0
+    def __init__(self, sides: dict[str, Side]) -> None:
+        self._sides = sides
+        self._first: dict[str, list[float]] = defaultdict(list)
+        self._per_token: dict[str, list[float]] = defaultdict(list)
+        self._tokens = self._agreed = self._asked = 0
 
-    def ask(self, turn: int, max_tokens: int, *, kept: bool) -> None:
-        """One question to all, whose order changes from turn to turn."""
-        prompt = self._engines[0].render(SYSTEM, question(turn))
-        sides = [
-            lambda: self._ask_engine("alone", 0, prompt, max_tokens, kept=kept),
-            lambda: self._ask_engine("again", 1, prompt, max_tokens, kept=kept),
-            lambda: self._ask_daemon(turn, max_tokens, kept=kept),
-        ]
+    def first_token(self, turn: int) -> None:
+        """How long each of them takes to begin."""
+        texts = set()
+        for name, ask in self._in_turn(turn):
+            asked = ask(question(turn + WARM_UP), 1)
+            texts.add(asked.text)
+            if turn >= 0:
+                self._first[name].append(1e3 * asked.first_s)
+        self._count(texts)
+
+    def whole_answer(self, turn: int) -> None:
+        """What each token behind the first one costs them."""
+        words = LONG_ANSWERS[turn % len(LONG_ANSWERS)]
+        texts = set()
+        for name, ask in self._in_turn(turn):
+            ask(words, 1)  # both of the next ones find the prompt held
+            cut, whole = ask(words, 1), ask(words, TOKENS_MAX)
+            texts.add(whole.text)
+            if turn >= 0:
+                between = whole.tokens - cut.tokens
+                self._tokens += between if name == "both" else 0
+                for process, cpu_s in whole.cpu_s.items():
+                    side = name if process == "both" else process
+                    self._per_token[side].append(1e6 * (cpu_s - cut.cpu_s[process]) / between)
+        self._count(texts)
+
+    def _in_turn(self, turn: int) -> list[tuple[str, Side]]:
+        sides = list(self._sides.items())
         first = turn % len(sides)
-        texts = {side() for side in sides[first:] + sides[:first]}
+        return sides[first:] + sides[:first]
+
+    def _count(self, texts: set[str]) -> None:
         self._asked += 1
         self._agreed += len(texts) == 1
 
-    def _ask_engine(
-        self, name: str, index: int, prompt: str, max_tokens: int, *, kept: bool
-    ) -> str:
-        answered = self._engines[index].ask(prompt, max_tokens)
-        if kept:
-            self._keep(name, max_tokens, answered.first_s, answered.cpu_s)
-        if kept and name == "alone" and max_tokens > 1:
-            self._tokens.append(answered.stats.generated_tokens)
-        return answered.text
-
-    def _ask_daemon(self, turn: int, max_tokens: int, *, kept: bool) -> str:
-        before = cpu_seconds(self._daemon), cpu_seconds(self._worker)
-        reply = self.lines.ask("chat", text=question(turn), temperature=0, max_tokens=max_tokens)
-        self.lines.ask("ping")  # what came after the last line is done then
-        daemon, worker = (
-            cpu_seconds(self._daemon) - before[0],
-            cpu_seconds(self._worker) - before[1],
-        )
-        if kept:
-            self._keep("daemon", max_tokens, reply.first_s, daemon)
-            self._keep("worker", max_tokens, reply.first_s, worker)
-            self._keep("both", max_tokens, reply.first_s, daemon + worker)
-        return str(reply.final["text"])
-
-    def _keep(self, name: str, max_tokens: int, first_s: float, cpu_s: float) -> None:
-        side = self._sides[name]
-        if max_tokens == 1:
-            side.first.append(first_s)
-            side.short_cpu.append(cpu_s)
-        else:
-            side.long_cpu.append(cpu_s)
-
-    def _per_token(self, name: str) -> list[float]:
-        """Microseconds of CPU time for each token behind the first one, answer by answer."""
-        side = self._sides[name]
-        short = median(side.short_cpu)
-        return [
-            (cpu - short) / (tokens - 1) * 1e6
-            for cpu, tokens in zip(side.long_cpu, self._tokens, strict=True)
-            if tokens > 1
-        ]
-
     def tell(self, report: Report) -> None:
         """Make tables of it."""
-        first = {name: [1000 * value for value in side.first] for name, side in self._sides.items()}
-        cpu = {name: self._per_token(name) for name in self._sides}
+        first, cpu = self._first, self._per_token
         added = {name: _difference(first[name], first["alone"]) for name in ("both", "again")}
         more = {name: _difference(cpu[name], cpu["alone"]) for name in ("both", "again", "worker")}
         report.tables += [
@@ -143,7 +171,7 @@ class _Comparison:
             ),
             Table(
                 f"CPU time for each token, in µs ({len(cpu['alone'])} answers,"
-                f" {sum(self._tokens)} tokens)",
+                f" {self._tokens} tokens)",
                 ("", "min", "median", "max"),
                 [
                     _row("the engine alone, in one process", cpu["alone"]),
