@@ -24,6 +24,8 @@ class StopMatcher:
         """What is certain now; empty forever after a match."""
         if self.matched:
             return ""
+        if not self._stops:
+            return text
         text = self._held + text
         start = self._first_match(text)
         self.matched = start is not None

@@ -8,6 +8,7 @@ call and all later ones with the reason.
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
@@ -61,7 +62,8 @@ class Call(Generic[T]):
         self._read = read
         self._left = False
         self._result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._coming: asyncio.Queue[Piece | PrefillProgress | None] = asyncio.Queue()
+        self._coming: deque[Piece | PrefillProgress] = deque()
+        self._moved = asyncio.Event()
 
     def cancel(self, *, gently: bool = False) -> None:
         """Ask the engine to stop; the call then ends by itself, or its worker is replaced.
@@ -99,22 +101,23 @@ class Call(Generic[T]):
         return self
 
     async def __anext__(self) -> Piece | PrefillProgress:
-        try:
-            coming = await self._coming.get()
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
-        if coming is not None and not self._left:
-            return coming
-        self._coming.put_nowait(None)  # It stays at its end.
+        while not (self._coming or self.ended or self._left):
+            self._moved.clear()
+            try:
+                await self._moved.wait()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
         if not self._left:
+            if self._coming:
+                return self._coming.popleft()
             self._result.result()
         raise StopAsyncIteration
 
     def leave(self) -> None:
         """End the iteration now, wherever the engine is."""
         self._left = True
-        self._coming.put_nowait(None)
+        self._moved.set()
 
     def when_ended(self, callback: Callable[[], None]) -> None:
         """Be called when the engine is done with it, however it ended."""
@@ -124,25 +127,25 @@ class Call(Generic[T]):
         """Take what the worker says."""
         match frame.header.get("event"):
             case "piece":
-                self._coming.put_nowait(Piece(frame.text()))
+                self._coming.append(Piece(frame.text()))
             case "progress":
                 progress = PrefillProgress(frame.count("done"), frame.count("total"))
-                self._coming.put_nowait(progress)
+                self._coming.append(progress)
             case "ok" | "done":
                 self._result.set_result(self._read(frame))
-                self._coming.put_nowait(None)
             case "error":
                 details = frame.header.get("details")
                 details = details if isinstance(details, dict) else {}
                 self.fail(from_code(frame.word("code"), frame.word("message"), details))
             case _:
                 raise FrameError(f"an unknown event in answer to {self.op}")
+        self._moved.set()
 
     def fail(self, error: RkllmdError) -> None:
         """End it with an error."""
         self._result.set_exception(error)
         self._result.exception()  # Nobody has to look at it.
-        self._coming.put_nowait(None)
+        self._moved.set()
 
 
 Run = Call[RunStats]

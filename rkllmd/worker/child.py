@@ -32,7 +32,15 @@ from rkllmd.engine.contract import Engine, EngineModule, OnProgress
 from rkllmd.errors import Code, EngineError, RkllmdError, StateError
 from rkllmd.runs import Limits, LoadSpec, Pooling, RunStats, Sampling
 from rkllmd.worker.answer import AnswerText
-from rkllmd.worker.frames import AT_ONCE, PROTOCOL, STOPPABLE, Frame, FrameReader, encode
+from rkllmd.worker.frames import (
+    AT_ONCE,
+    PROTOCOL,
+    STOPPABLE,
+    Frame,
+    FrameReader,
+    encode,
+    encode_piece,
+)
 
 OOM_SCORE_ADJUSTMENT = 500
 """The kernel is to take the worker, which can be replaced, and not the daemon."""
@@ -180,7 +188,7 @@ class Child:
 
         def send_piece(text: str) -> None:
             if text:
-                self._send({"call": call.id, "event": "piece"}, text.encode())
+                self._write(encode_piece(call.id, text.encode()))
 
         stats = self._engine.run(
             call.frame.prompt(),
@@ -260,7 +268,9 @@ class Child:
         self._open.pop(call.id, None)
 
     def _send(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
-        data = encode(header, payload)
+        self._write(encode(header, payload))
+
+    def _write(self, data: bytes) -> None:
         try:
             with self._sending:
                 self._socket.sendall(data)

@@ -130,6 +130,11 @@ def encode(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
     return line + b"\n" + payload
 
 
+def encode_piece(call: int, payload: bytes) -> bytes:
+    """The frame of a `piece`, of which there is one for each token; the same as `encode` makes."""
+    return b'{"call":%d,"event":"piece","payload":%d}\n%b' % (call, len(payload), payload)
+
+
 def _plain(value: object) -> object:
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
@@ -162,7 +167,7 @@ class FrameReader:
         """The frames that these bytes complete; `FrameError` on anything else."""
         self._bytes += data
         frames = []
-        while (frame := self._next()) is not None:
+        while self._bytes and (frame := self._next()) is not None:
             frames.append(frame)
         return frames
 
@@ -201,9 +206,11 @@ _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        header = _DECODER.decode(line.decode())
+        header, end = _DECODER.raw_decode(line.decode("ascii"))
     except (ValueError, RecursionError) as error:
         raise FrameError(f"a header that is no JSON: {shape.describe(line[:80])}") from error
+    if end < len(line):
+        raise FrameError(f"a header with something behind it: {shape.describe(line[:80])}")
     if not isinstance(header, dict):
         raise FrameError(f"a header that is {shape.describe(header)}, allowed: an object")
     return header

@@ -27,6 +27,7 @@ from rkllmd.worker.frames import (
     FrameError,
     FrameReader,
     encode,
+    encode_piece,
 )
 
 values = st.recursive(
@@ -36,6 +37,16 @@ values = st.recursive(
 )
 headers = st.dictionaries(st.text().filter(lambda name: name != "payload"), values, max_size=4)
 messages = st.lists(st.tuples(headers, st.binary(max_size=200)), max_size=6)
+
+
+def test_a_piece_is_a_frame_as_any_other():
+    said = "21 °C\n".encode()
+    assert encode_piece(7, said) == encode({"call": 7, "event": "piece"}, said)
+
+
+def test_nothing_stands_behind_a_header():
+    with pytest.raises(FrameError, match="something behind it"):
+        FrameReader().feed(b'{"call":7}{}\n')
 
 
 @given(messages, st.lists(st.integers(1, 50), min_size=1))
