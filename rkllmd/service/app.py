@@ -13,6 +13,7 @@ for `shutdown.drain_s`. A second one cuts that to nothing.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -197,6 +198,9 @@ class Daemon:
                 pass
         finally:
             saying.cancel()
+        # What is there now stays; a full collection in the middle of an answer need not look at it.
+        gc.collect()
+        gc.freeze()
         self._services.state = DaemonState.READY
         self._news.tell("state", state=str(self._services.state))
         self._notifier.ready(self._summary())
