@@ -16,7 +16,7 @@ from rkllmd.errors import Code, RequestError
 from rkllmd.ids import CacheName, SessionName
 from rkllmd.operations.call import Call
 from rkllmd.operations.generation import PRIORITIES, Generator
-from rkllmd.operations.output import FoundCall, Manner, Output, call_id
+from rkllmd.operations.output import Manner, Output
 from rkllmd.operations.services import Services
 from rkllmd.promptcache.index import Stored
 from rkllmd.protocol.messages import (
@@ -29,6 +29,7 @@ from rkllmd.protocol.messages import (
     Prefill,
     Tool,
     ToolCall,
+    ToolCalled,
 )
 from rkllmd.registry.loaded import LoadedModel
 from rkllmd.registry.models import ModelEntry
@@ -274,8 +275,7 @@ def _tools(request: Conversation) -> tuple[Tool, ...]:
     return () if request.tool_choice == "none" else request.tools
 
 
-def _as_tool_calls(calls: Sequence[FoundCall]) -> tuple[ToolCall, ...]:
+def _as_tool_calls(calls: Sequence[ToolCalled]) -> tuple[ToolCall, ...]:
     return tuple(
-        ToolCall(CalledFunction(name, arguments), id=call_id(number))
-        for number, (name, arguments) in enumerate(calls)
+        ToolCall(CalledFunction(call.name, call.arguments), id=call.call_id) for call in calls
     )

@@ -5,9 +5,9 @@
 Each stage holds back what is not certain yet and gives it up at the end.
 """
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from rkllmd.chat.deltas import SpeechDeltas
 from rkllmd.chat.sentences import SentenceSplitter
@@ -17,8 +17,6 @@ from rkllmd.chat.toolcalls import ToolCallParser, find_family
 from rkllmd.operations.call import Call
 from rkllmd.protocol.messages import Delta, Sentence, StreamMode, Tool, ToolCalled
 from rkllmd.registry.loaded import LoadedModel
-
-FoundCall = tuple[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,7 @@ class Output:
         self.manner = manner
         self.told = False
         """Whether the client has heard any of it."""
-        self.calls: list[FoundCall] = []
+        self.calls: list[ToolCalled] = []
         self.problems: list[str] = []
         self._thinking = ThinkingSplitter("none")
         self._tools: ToolCallParser | None = None
@@ -86,14 +84,15 @@ class Output:
         if self._tools is not None:
             found = self._tools.finish()
             await self._say(found.text)
-            self.calls, self.problems = list(found.calls), list(found.problems)
+            self.calls = [ToolCalled(_call_id(), *call) for call in found.calls]
+            self.problems = list(found.problems)
         await self._speak(self._clean.flush())
         if self._speech is not None:
             await self._send_deltas(self._speech.flush())
         if self._sentences is not None:
             await self._send_sentences(self._sentences.flush())
-        for number, (name, arguments) in enumerate(self.calls):
-            await self.call.send(ToolCalled(call_id(number), name, arguments))
+        for call in self.calls:
+            await self.call.send(call)
 
     async def _sort(self, channel: str, text: str) -> None:
         if channel != "thinking":
@@ -132,6 +131,6 @@ class Output:
                 self._spoken += 1
 
 
-def call_id(number: int) -> str:
-    """What the answer to a call refers to."""
-    return f"call_{number}"
+def _call_id() -> str:
+    """What the answer to a call refers to: unlike any other, in this conversation and the next."""
+    return f"call_{secrets.token_hex(8)}"

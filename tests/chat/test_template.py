@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -118,6 +119,33 @@ def test_the_same_conversation_with_other_call_ids_is_the_same_prompt(name):
     assert template.render(conversation("a1"), (LIGHT,)) == template.render(
         conversation("b2"), (LIGHT,)
     )
+
+
+def test_answers_that_name_no_call_are_those_of_the_calls_in_their_order():
+    calls = tuple(ToolCall(CalledFunction("light", {"n": n})) for n in range(2))
+    conversation = [
+        Message("user", "Light"),
+        Message("assistant", None, tool_calls=calls),
+        Message("tool", "first"),
+        Message("tool", "second"),
+        Message("tool", "one too many"),
+    ]
+    named = [
+        Message("user", "Light"),
+        Message(
+            "assistant",
+            None,
+            tool_calls=tuple(replace(c, id=i) for c, i in zip(calls, "ab", strict=True)),
+        ),
+        Message("tool", "first", call_id="a"),
+        Message("tool", "second", call_id="b"),
+        Message("tool", "one too many", call_id="b"),
+    ]
+    for template in (BUILT_IN["mistral"], BUILT_IN["llama3"]):
+        assert template.render(conversation, (LIGHT,)) == template.render(named, (LIGHT,))
+    swapped = [*named[:2], named[3], named[2]]
+    text = BUILT_IN["mistral"].render(swapped, (LIGHT,)).text
+    assert '{"content": "second", "call_id": "call00001"}' in text
 
 
 def test_chatml_is_what_it_is():
