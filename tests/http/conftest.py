@@ -25,8 +25,8 @@ def served(home: Household, *settings: str) -> Household:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory, parrot):  # noqa: F811 - the fixture
-    """A daemon for tests that leave nothing behind in it."""
-    found = served(Household(tmp_path_factory.mktemp("http"), parrot))
+    """A daemon for tests that leave it as it was; a random model talks until it is stopped."""
+    found = served(Household(tmp_path_factory.mktemp("http"), parrot), "sampling.max_tokens=32")
     found.start()
     yield found
     found.close()

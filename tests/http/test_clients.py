@@ -138,13 +138,10 @@ def test_ollama_generate_load_and_embed(llama):
     assert len(llama.embed("parrot", ["a", "b"]).embeddings) == 2
 
 
-def test_ollama_unloads_when_nothing_is_to_be_kept_alive(own_home):
-    own_home.start()
-    found = ollama.Client(f"http://127.0.0.1:{own_home.port}")
-    assert found.generate("parrot", keep_alive=0).done_reason == "unload"
-    assert found.ps().models == []
-    assert found.chat("parrot", HELLO, options={"num_predict": 1}).eval_count == 1
-    found._client.close()
+def test_ollama_unloads_when_nothing_is_to_be_kept_alive(llama):
+    assert llama.generate("parrot", keep_alive=0).done_reason == "unload"
+    assert llama.ps().models == []
+    assert llama.chat("parrot", HELLO, options={"num_predict": 1}).eval_count == 1
 
 
 def test_ollama_errors_have_its_shape(http):

@@ -12,10 +12,10 @@ from tools import http_doc
 MODEL = ROOT / "models" / "tiny-assistant" / "tiny-assistant.gguf"
 
 
-@pytest.fixture
-def assistant(tmp_path):
+@pytest.fixture(scope="module")
+def assistant(tmp_path_factory):
     """A daemon on the bundled model."""
-    home = Household(tmp_path, MODEL)
+    home = Household(tmp_path_factory.mktemp("docs"), MODEL)
     (home.models / "parrot").rename(home.models / "tiny-assistant")
     home.write_prompt("system", (ROOT / "etc" / "config" / "system.txt").read_text())
     yield served(home).start()

@@ -9,6 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.daemon.household import Household
+from tests.fakes.rkllm.built import NEWEST, built, make_model
+from tests.http.conftest import served
+
 TOOL = {
     "type": "function",
     "function": {"name": "light_on", "parameters": {"type": "object", "properties": {}}},
@@ -20,17 +24,32 @@ def text_of(answer):
     return answer.json["choices"][0]["message"]["content"]
 
 
-def test_1_models_answer_at_once_also_while_one_loads(own_home):
-    own_home.start(wait=False)
-    own_home.hear("STATUS=starting")
+@pytest.fixture
+def loading(tmp_path):
+    """A daemon whose only model, on the simulated runtime, never ends to load."""
+    model = make_model(tmp_path / "parrot.rkllm", load="hang")
+    home = served(Household(tmp_path, model))
+    folder = home.models / "parrot"
+    (folder / "model.gguf").rename(folder / "model.rkllm")
+    home.settings += [f"engine.library={built(NEWEST)}", "engine.hang_s=600"]
+    home.start(wait=False)
+    home.hear("STATUS=starting")
+    home.until(lambda: home.ask("model.list")["models"][0]["state"] == "loading", "the load")
+    yield home
+    home.close()
+
+
+def test_1_models_answer_at_once_also_while_one_loads(loading):
     for path, name in (("/v1/models", "data"), ("/api/tags", "models")):
-        found = own_home.http.get(path)
+        found = loading.http.get(path)
         assert found.status == 200
         assert [one.get("id", one.get("name")) for one in found.json[name]] == ["parrot"]
-    assert own_home.http.get("/ready").status == 503
-    assert own_home.http.get("/health").status == 200
-    own_home.hear("READY=1")
-    assert own_home.http.get("/ready").status == 200
+    assert loading.http.get("/ready").status == 503
+    assert loading.http.get("/health").status == 200
+
+
+def test_1_ready_once_the_models_answer(http):
+    assert http.get("/ready").status == 200
 
 
 def test_2_a_set_up_probe_waits_while_the_model_loads(own_home):
@@ -117,14 +136,21 @@ def test_12_a_session_hint_reaches_the_session(home):
 def test_13_busy_means_waiting_and_a_full_queue_is_told(own_home):
     own_home.settings += ["queue.length_max=1"]
     own_home.start()
-    with ThreadPoolExecutor(8, "asyncio_") as pool:
-        asked = [pool.submit(own_home.http.chat, f"{n}", max_tokens=1500) for n in range(8)]
-        answers = [one.result() for one in asked]
-    assert {one.status for one in answers} == {200, 503}
-    full = next(one for one in answers if one.status == 503)
-    assert full.json["error"]["code"] == "queue_full"
-    assert int(full.headers["retry-after"]) >= 1
-    assert full.headers["x-should-retry"] == "false"
+
+    def queue():
+        return own_home.ask("status")["queue"]["parrot"]
+
+    with ThreadPoolExecutor(1, "asyncio_") as pool:
+        with connected(own_home.port, chat_bytes(max_tokens=1900, stream=True)) as first:
+            read_until(first, b"content")
+            second = pool.submit(own_home.http.chat)
+            own_home.until(lambda: queue()["waiting"] == 1, "the second in the queue")
+            third = own_home.http.chat()
+        assert second.result().status == 200
+    assert third.status == 503
+    assert third.json["error"]["code"] == "queue_full"
+    assert int(third.headers["retry-after"]) >= 1
+    assert third.headers["x-should-retry"] == "false"
 
 
 def test_14_too_long_is_a_400_with_both_numbers(http):
@@ -257,36 +283,54 @@ def test_curl_on_the_unix_socket(home):
     assert lines.strip()
 
 
+def metric(home, sample):
+    """The value of a sample; 0 where there is none yet."""
+    lines = home.http.get("/metrics").body.decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(sample + " "))
+
+
 def test_metrics_count_what_happened(home):
     home.http.chat("count me")
-    text = home.http.get("/metrics").body.decode()
     for sample in (
         'rkllmd_first_token_seconds_count{cache="hit",model="parrot"}',
         'rkllmd_tokens_total{kind="cached",model="parrot"}',
+        'rkllmd_tokens_total{kind="prefilled",model="parrot"}',
+        'rkllmd_queue_wait_seconds_count{model="parrot"}',
         'rkllmd_http_requests_total{endpoint="POST /v1/chat/completions",status="200"}',
-        'rkllmd_model_loads_total{model="parrot"} 1.0',
+        'rkllmd_requests_total{op="chat",outcome="length",transport="http"}',
+        'rkllmd_model_loads_total{model="parrot"}',
         'rkllmd_cache_changes_total{change="built",model="parrot"}',
         'rkllmd_cache_entries{model="parrot",state="verified"}',
-        "rkllmd_ready 1.0", 'rkllmd_queue_length{model="parrot"} 0.0',
+        "rkllmd_cache_bytes", "rkllmd_cache_free_bytes", "rkllmd_ready",
     ):  # fmt: skip
-        assert sample in text, sample
-    values = [line.rpartition(" ")[2] for line in text.splitlines() if "bytes" in line]
-    assert values
+        assert metric(home, sample) >= 1, sample
 
 
-def test_a_worker_that_dies_is_counted(own_home):
-    own_home.start()
-    (pid,) = own_home.worker_pids()
+def test_what_has_not_happened_has_its_family(http):
+    text = http.get("/metrics").body.decode()
+    for family in (
+        "first_token_seconds histogram", "queue_wait_seconds histogram", "cancel_seconds histogram",
+        "queue_length gauge", "worker_crashes_total counter", "worker_restarts_total counter",
+        "cache_changes_total counter", "npu_load_percent gauge", "temperature_celsius gauge",
+    ):  # fmt: skip
+        assert f"# TYPE rkllmd_{family}\n" in text, family
+
+
+def test_a_worker_that_dies_is_counted(home):
+    crashes = 'rkllmd_worker_crashes_total{kind="signal",model="parrot"}'
+    restarts = 'rkllmd_worker_restarts_total{model="parrot"}'
+    before = metric(home, crashes), metric(home, restarts)
+    home.http.chat()
+    (pid,) = home.worker_pids()
     os.kill(pid, signal.SIGKILL)
-    assert own_home.http.chat().status == 200
-    text = own_home.http.get("/metrics").body.decode()
-    assert 'rkllmd_worker_crashes_total{kind="signal",model="parrot"} 1.0' in text
-    assert 'rkllmd_worker_restarts_total{model="parrot"} 1.0' in text
+    assert home.http.chat().status == 200
+    assert (metric(home, crashes), metric(home, restarts)) == (before[0] + 1, before[1] + 1)
 
 
 def test_sigterm_lets_an_http_answer_finish(own_home):
+    own_home.settings.append("shutdown.drain_s=50")
     own_home.start()
-    with connected(own_home.port, chat_bytes(max_tokens=1500, stream=True)) as sock:
+    with connected(own_home.port, chat_bytes(max_tokens=300, stream=True)) as sock:
         read_until(sock, b"content")
         own_home.process.terminate()
         read_until(sock, b"[DONE]")
@@ -294,15 +338,12 @@ def test_sigterm_lets_an_http_answer_finish(own_home):
     own_home.process = None
 
 
-def test_models_are_loaded_and_unloaded(own_home):
-    own_home.settings.append("models.preload=none")
-    own_home.start()
-    http = own_home.http
+def test_models_are_loaded_and_unloaded(http):
+    assert http.post("/v1/models/unload", {"model": "parrot"}).json["state"] == "unloaded"
     assert http.get("/v1/models/loaded").json["data"] == []
     assert [one["name"] for one in http.get("/v1/models/available").json["data"]] == ["parrot"]
     assert http.post("/v1/models/load", {"model": "parrot"}).json["state"] == "ready"
     assert [one["name"] for one in http.get("/v1/models/loaded").json["data"]] == ["parrot"]
-    assert http.post("/v1/models/unload", {"model": "parrot"}).json["state"] == "unloaded"
 
 
 def test_to_load_what_is_loaded_disturbs_nobody(home):

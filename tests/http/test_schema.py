@@ -1,11 +1,14 @@
 """The OpenAPI document, and whether the daemon keeps to it whatever is sent.
 
-schemathesis checks the same by its own means: `schemathesis run URL/openapi.json`. It is not among
-the test requirements, because it changes how every other test of a project runs.
+schemathesis runs as the program it is; as a plugin it would change how every other test runs.
 """
 
 import json
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +24,10 @@ from tests.http.scripted import no_metrics
 DOCUMENT = document(routes(no_metrics))
 OPERATIONS = [(method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item]
 EXAMPLES = 6
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,"
+    "response_schema_conformance,response_headers_conformance"
+)
 ODD = [None, True, 0, -1, 1.5, 1e308, 2**70, "", "x", "\u00e4\U0001f600", [], {}, [None], {"a": 1}]
 
 
@@ -105,6 +112,23 @@ def test_whatever_is_sent_the_answer_is_documented_and_none_is_our_fault(home, m
         if kind == "application/json":
             schema = {**documented["content"][kind]["schema"], "components": DOCUMENT["components"]}
             jsonschema.validate(answer.json, schema)
+
+
+def test_schemathesis_finds_no_5xx_and_no_undocumented_answer(home, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "schemathesis.cli", "run",
+         f"http://127.0.0.1:{home.port}/openapi.json", "--phases", "fuzzing", "--max-examples", "2",
+         "--generation-deterministic", "--continue-on-failure", "--no-color", "--checks", CHECKS],
+        cwd=tmp_path, capture_output=True, text=True, timeout=110, check=False,
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "default_model", "COLUMNS": "200",
+             "PYTHONPATH": str(Path(__file__).parent / "schemathesis_hooks")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    served = home.http.get("/openapi.json").json["paths"]
+    assert {path: set(methods) for path, methods in served.items()} == {
+        path: set(methods) for path, methods in DOCUMENT["paths"].items()
+    }
+    assert f"Tested: {len(OPERATIONS) - 1}\n" in done.stdout, "all but the document itself"
 
 
 @pytest.mark.parametrize("path", list(DOCUMENT["paths"]))

@@ -23,7 +23,7 @@ from rkllmd.transport.http.streams import NDJSON, SSE
 
 def routes(read_metrics: Callable[[], Awaitable[str]]) -> tuple[Route, ...]:
     """All endpoints."""
-    table = (
+    table = [
         Route("GET", "/v1/models", openai.models),
         Route("POST", "/v1/models/load", admin.load, ModelBody),
         Route("POST", "/v1/models/unload", admin.unload, ModelBody),
@@ -56,8 +56,9 @@ def routes(read_metrics: Callable[[], Awaitable[str]]) -> tuple[Route, ...]:
             "POST", "/ask", ask.ask, bytes, (TEXT,),
             query={"stream": "1 for one sentence on each line, as soon as it is certain"},
         ),
-    )  # fmt: skip
-    return (*table, Route("GET", "/openapi.json", _description(table)))
+    ]  # fmt: skip
+    table.append(Route("GET", "/openapi.json", _description(table)))
+    return tuple(table)
 
 
 def _description(table: Sequence[Route]) -> Endpoint:
