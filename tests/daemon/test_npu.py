@@ -127,6 +127,17 @@ def test_a_model_that_cannot_save_is_served_without_a_cache(tmp_path):
         home.close()
 
 
+def test_a_new_worker_holds_the_system_prompt_before_anybody_asks(npu):
+    npu.start(**script(npu, ""))
+    expected = npu.greedy("hello")["text"]
+    npu.stop()
+    npu.start(**script(npu, ""))
+    (npu.folder / "script").write_text("load=error")
+    answer = npu.greedy("hello")
+    assert (answer["text"], answer["usage"]["cache_hit"]) == (expected, True)
+    assert answer["warnings"] == []
+
+
 def test_a_prompt_beyond_the_context_is_refused_by_name(npu):
     npu.start()
     with pytest.raises(DaemonError) as caught:
