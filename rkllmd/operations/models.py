@@ -125,6 +125,7 @@ def shown(services: Services, entry: ModelEntry) -> dict[str, Any]:
         "architecture": facts.architecture if facts else None,
         "parameters": facts.parameters if facts else None,
         "load_ms": facts.load_ms if facts else None,
+        "prefilled_tokens": lane.supervisor.prefilled_tokens if lane is not None else None,
         "languages": list(entry.settings.languages),
         "notes": list(facts.notes) if facts else [],
         "warnings": list(entry.warnings),

@@ -44,8 +44,8 @@ class Engine(Protocol):
     async def save_state(self, path: Path, prompt: Prompt) -> StateInfo:
         """Write the state after a prompt."""
 
-    async def load_state(self, path: Path) -> None:
-        """Hold a file's state."""
+    async def load_state(self, path: Path, prefix: Prompt) -> None:
+        """Hold a file's state, which is the one after a prefix."""
 
     async def reset(self) -> None:
         """Hold nothing."""
@@ -120,7 +120,7 @@ async def _prove(
     loaded = []
     for words in CANARIES:
         await engine.reset()
-        await engine.load_state(path)
+        await engine.load_state(path, prefix)
         loaded.append(await _canary(engine, prefix, words))
     fitting = [stats.cached_tokens >= tokens - BOUNDARY_TOKENS for stats, _ in loaded]
     agreeing = [

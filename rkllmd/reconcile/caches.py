@@ -167,6 +167,10 @@ class Caches:
         one = index.named(only)
         return one if one is not None and prompt.starts_with(one.prefix) else None
 
+    def named(self, model: LoadedModel, name: CacheName) -> Stored | None:
+        """The stored prefix of that name."""
+        return self._index(model).named(name) if self.in_order else None
+
     def wanted(self, model: ModelName) -> dict[CacheName, Wanted]:
         """The prompts of a model, by name; declared ones go before those of clients."""
         found = {

@@ -6,6 +6,10 @@ does not say, so one that was cut off anywhere is simply followed by another.
 
 Steps that need a worker ask for a background turn. When something more urgent takes it away
 (`GaveWay`) the staged state is discarded and the step is planned again.
+
+When nothing is left to do, a worker that holds nothing is given the state of its `system` prompt,
+so the first request of a new worker finds it there, and a file that no engine takes is found out
+before somebody waits for it.
 """
 
 import asyncio
@@ -14,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from rkllmd.config import settings
@@ -50,6 +55,9 @@ class Workers(Protocol):
 
     def loaded(self) -> Mapping[ModelName, LoadedModel]:
         """The models that are loaded now."""
+
+    def holds_nothing(self, model: ModelName) -> bool:
+        """Whether a model's worker is known to hold nothing, as a new one does."""
 
     def engine(
         self, model: ModelName, on_progress: Callable[[int, int], None], gave_way: int
@@ -157,12 +165,36 @@ class Reconciler:
                 self.notes = planned.notes
                 steps += [one for one in planned.steps if _key(one) not in report.failed]
                 if not steps:
-                    break
+                    if await self._hold_systems():
+                        break
+                    await self._look()
+                    continue
                 if not await self._do_all(steps, report):
                     break
                 steps = []
             await asyncio.to_thread(self._save_usage)
             return report
+
+    async def _hold_systems(self) -> bool:
+        """Let workers that hold nothing hold their `system` state; False when one was no good."""
+        all_good = True
+        for name, model in list(self._caches.models.items()):
+            stored = self._caches.named(model, plan.SYSTEM)
+            # What may have killed a worker is not loaded before somebody asks for it.
+            if stored is None or (name, plan.SYSTEM) in self._caches.deaths:
+                continue
+            try:
+                if self._workers.holds_nothing(name):
+                    async with self._workers.engine(name, self._progress, 0) as place:
+                        await place.engine.load_state(Path(stored.path), stored.prefix)
+            except (GaveWay, NotFound, StateError):
+                continue  # it is wanted for something else, or gone
+            except EngineError as error:
+                self._caches.found_broken(name, plan.SYSTEM, error.message)
+                all_good = False
+            except WorkerLost:
+                self._caches.killed_worker(name, plan.SYSTEM)
+        return all_good
 
     async def _keep_to_the_budget(self) -> None:
         """Let go of what a smaller budget or a fuller disk has no room for any more."""

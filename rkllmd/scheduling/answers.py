@@ -180,7 +180,7 @@ class _Attempt:
             return
         began = self._now()
         try:
-            await self._finish(worker.load_state(Path(stored.path)))
+            await self._finish(worker.load_state(Path(stored.path), stored.prefix))
         except EngineError as error:
             # The answer is computed as if the file had never been there.
             self.result.broken[stored.name] = error.message
@@ -201,7 +201,7 @@ class _Attempt:
             return False
         began = self._now()
         try:
-            await self._finish(self.turn.worker.load_state(snapshot.path))
+            await self._finish(self.turn.worker.load_state(snapshot.path, snapshot.prompt))
         except (EngineError, WorkerLost) as error:
             await snapshots.forget(snapshot)
             if isinstance(error, WorkerLost):

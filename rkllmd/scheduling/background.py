@@ -34,6 +34,12 @@ class BackgroundWorkers:
             if lane.model is not None
         }
 
+    def holds_nothing(self, model: ModelName) -> bool:
+        """Whether a model's worker is known to hold nothing, as a new one does."""
+        lane = self._scheduler.lanes.get(model)
+        held = lane.supervisor.held if lane is not None else None
+        return held is not None and not held.data
+
     @asynccontextmanager
     async def engine(
         self, model: ModelName, on_progress: OnProgress, gave_way: int
@@ -83,10 +89,10 @@ class _Engine:
         assert info is not None, "a save that was not stopped has a result"
         return info
 
-    async def load_state(self, path: Path) -> None:
-        """Hold a file's state."""
+    async def load_state(self, path: Path, prefix: Prompt) -> None:
+        """Hold a file's state, which is the one after a prefix."""
         self._stop.check()
-        await self._worker.load_state(path)
+        await self._worker.load_state(path, prefix)
 
     async def reset(self) -> None:
         """Hold nothing."""

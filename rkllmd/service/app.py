@@ -4,7 +4,7 @@
     the store opens         leftovers of a crash are swept
     models and prompts      are looked at, and watched from now on
     the models to preload   are loaded, each in its worker
-    the reconciler          proves or builds what is missing
+    the reconciler          proves or builds what is missing; workers hold their `system` states
     READY=1                 every preloaded model answers, and its `system` cache is verified or
                             known to be impossible, which STATUS= then says
 

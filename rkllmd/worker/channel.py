@@ -57,7 +57,8 @@ class Call(Generic[T]):
     def __init__(self, op: str, read: Callable[[Frame], T], cancel: Callable[[bool], None]) -> None:
         self._cancel = cancel
         self.held: Prompt | None = None
-        """What the engine held at the call's end."""
+        """What the engine held at the call's end; until then, what it will hold if all goes well
+        and it cannot say so itself."""
         self.op = op
         self._read = read
         self._left = False
@@ -239,7 +240,8 @@ class Channel(asyncio.Protocol):
         if watchdog := self._watchdog(call):
             watchdog.moved()
         if "held" in frame.header:
-            self.held = call.held = frame.held()
+            is_expected = frame.header["held"] is None and frame.header.get("event") == "ok"
+            self.held = call.held = call.held if is_expected else frame.held()
         call.on_frame(frame)
         if call.ended:
             self._forget(number)

@@ -180,7 +180,7 @@ class Child:
     def _load(self, call: Call) -> None:
         spec = call.frame.record(LoadSpec, "spec")
         self._loaded = find_engine(self._engine_name).load(spec, self._progress_of(call))
-        self._finish(call, facts=self._loaded.facts)
+        self._finish_held(call, facts=self._loaded.facts)
 
     def _run(self, call: Call) -> None:
         limits = call.frame.record(Limits, "limits")

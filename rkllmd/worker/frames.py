@@ -10,7 +10,7 @@ exactly one final frame (`ok`, `done` or `error`) with the same `call`. Calls ar
 another in the order they came, except `cancel` and `tokenize`, which are answered at once, also
 during a run.
 
-    load           spec                                 progress* ok{facts}
+    load           spec                                 progress* ok{facts}, held
     run            kind, sampling, limits; prompt       (progress | piece)* done{stats}, held
     save_state     kind, path; prompt                   progress* ok{info or null}, held
     load_state     path                                 ok{tokens}, held

@@ -83,6 +83,8 @@ class Supervisor:
         """What was known of the model when it was last loaded."""
         self.ended: WorkerEnd | None = None
         """How the last worker that died did so."""
+        self.prefilled_tokens = 0
+        """All that the engine counted, whoever asked for it."""
         self._engine = engine
         self._spec = spec
         self._limits = limits
@@ -136,7 +138,7 @@ class Supervisor:
         """Answer a prompt: iterate over pieces and progress, await the stats."""
         return self._ready().call(
             "run",
-            lambda frame: frame.record(RunStats, "stats"),
+            self._run_stats,
             prompt.data,
             kind=prompt.kind,
             sampling=sampling,
@@ -146,12 +148,14 @@ class Supervisor:
     def save_state(self, path: Path, prompt: Prompt) -> Call[StateInfo | None]:
         """Write the state after a prompt; None when it was cancelled."""
         return self._ready().call(
-            "save_state", _state_info, prompt.data, kind=prompt.kind, path=str(path)
+            "save_state", self._state_info, prompt.data, kind=prompt.kind, path=str(path)
         )
 
-    def load_state(self, path: Path) -> Call[int]:
-        """Hold a file's state; the number of its tokens."""
-        return self._ready().call("load_state", lambda frame: frame.count("tokens"), path=str(path))
+    def load_state(self, path: Path, prefix: Prompt | None = None) -> Call[int]:
+        """Hold a file's state; the number of its tokens. `prefix` is what it is the state after."""
+        call = self._ready().call("load_state", lambda frame: frame.count("tokens"), path=str(path))
+        call.held = prefix
+        return call
 
     def release_state(self) -> Call[None]:
         """Let go of a loaded file's state."""
@@ -171,6 +175,18 @@ class Supervisor:
         return self._ready().call(
             "embed", _embedding, payload, pooling=pooling, normalize=normalize
         )
+
+    def _run_stats(self, frame: Frame) -> RunStats:
+        stats = frame.record(RunStats, "stats")
+        self.prefilled_tokens += stats.prefilled_tokens
+        return stats
+
+    def _state_info(self, frame: Frame) -> StateInfo | None:
+        if frame.header.get("info") is None:
+            return None
+        info = frame.record(StateInfo, "info")
+        self.prefilled_tokens += info.prefilled_tokens
+        return info
 
     def _ready(self) -> Channel:
         if self.state is State.READY and self._channel is not None:
@@ -301,10 +317,6 @@ def _now() -> float:
 
 def _facts(frame: Frame) -> ModelFacts:
     return frame.record(ModelFacts, "facts")
-
-
-def _state_info(frame: Frame) -> StateInfo | None:
-    return None if frame.header.get("info") is None else frame.record(StateInfo, "info")
 
 
 def _tokens(frame: Frame) -> Prompt:

@@ -39,13 +39,19 @@ def test_the_first_request_after_a_restart_prefills_only_what_follows_the_prefix
     assert again["text"] == cold["text"]
 
 
+def prefilled(household):
+    """What the engine has counted since the model was loaded, whoever asked for it."""
+    return household.ask("model.show", model="parrot")["models"][0]["prefilled_tokens"]
+
+
 def test_a_restart_with_valid_caches_prefills_nothing(household):
     household.start()
-    household.settings.append("log.level=debug")
+    assert prefilled(household) > 0, "it was built"
     household.restart()
-    assert household.ask("status")["last"] is None
-    log = household.log.read_text()
-    assert log.count("built parrot/system") == 1
+    assert prefilled(household) == 0
+    usage = household.greedy("hello")["usage"]
+    assert usage["cache_hit"] is True
+    assert prefilled(household) == usage["prompt_tokens"] - usage["cached_tokens"] < 20
 
 
 def test_prompts_switch_without_prefill(household):
@@ -188,28 +194,36 @@ def test_prompts_through_the_api(household):
         household.ask("cache.show", name="garden")
 
 
-@pytest.mark.parametrize("suffix", [".bin", ".rkllm_cache", ".json"])
-@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "empty"])
-def test_damaged_files_are_a_miss_with_a_reason_and_are_made_again(household, suffix, damage):
+DAMAGES = {
+    "flip": lambda path, data: path.write_bytes(
+        bytes(byte ^ (place == len(data) // 2) for place, byte in enumerate(data))
+    ),
+    "cut": lambda path, data: path.write_bytes(data[:-1]),
+    "gone": lambda path, data: path.unlink(),
+    "empty": lambda path, data: path.write_bytes(b""),
+}
+
+
+def test_damaged_files_are_a_miss_with_a_reason_and_are_made_again(household):
+    """Each kind of damage to each of the three files, in a cache of its own."""
+    ways = [(damage, kind) for damage in DAMAGES for kind in ("bin", "rkllm_cache", "json")]
+    names = [f"{damage}-{kind}" for damage, kind in ways]
+    for name in names:
+        household.write_prompt(name, f"You are {name}. You answer in few words. ")
     household.start()
-    expected = household.greedy("hello")["text"]
+    expected = {name: household.greedy("hello", use_cache=name)["text"] for name in names}
+    whole = household.caches()
     household.stop()
-    path = household.cache / "parrot" / f"system{suffix}"
-    data = path.read_bytes()
-    match damage:
-        case "flip":
-            middle = len(data) // 2
-            path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
-        case "cut":
-            path.write_bytes(data[:-1])
-        case "gone":
-            path.unlink()
-        case "empty":
-            path.write_bytes(b"")
+    for name, (damage, kind) in zip(names, ways, strict=True):
+        path = household.cache / "parrot" / f"{name}.{kind}"
+        DAMAGES[damage](path, path.read_bytes())
     household.start()
-    answer = household.greedy("hello")
-    assert answer["text"] == expected
-    assert household.caches() == {KEY: "verified"}
+    log = household.log.read_text()
+    for name, (_, kind) in zip(names, ways, strict=True):
+        assert f"built parrot/{name}: {name}.{kind}" in log, "the reason names the file"
+        answer = household.greedy("hello", use_cache=name)
+        assert (answer["text"], answer["usage"]["cache_hit"]) == (expected[name], True)
+    assert household.caches() == whole
 
 
 def test_a_state_that_is_damaged_while_it_is_in_use_costs_only_time(household):

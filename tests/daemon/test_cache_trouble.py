@@ -8,6 +8,8 @@ import pytest
 
 from rkllmd.client import DaemonError
 from rkllmd.errors import Code
+from rkllmd.ids import CacheName, ModelName
+from rkllmd.promptcache.store import Store
 
 KEY = "parrot/system"
 LONG = "A prompt that is a good deal longer than the one before it. " * 40
@@ -68,6 +70,20 @@ def test_a_disk_that_was_always_full_is_told_of_and_answers_go_on(small_disk):
     assert "needed" in entry_of(home)["reason"]
     ready = [message for message in home.said if "READY=1" in message]
     assert "parrot/system" in ready[0], "STATUS names what is missing"
+
+
+def test_a_state_that_no_engine_takes_is_built_again_before_it_is_ready(household):
+    home = household.start()
+    home.stop()
+    with Store(home.cache) as store:
+        entry = store.find(ModelName("parrot"), CacheName("system"))
+        staging = store.stage(*entry.key)
+        staging.path.write_bytes(b"whole, and nonsense")
+        store.commit(staging, entry, store.text(*entry.key))
+    home.start()
+    assert "parrot/system is not used: The state file cannot be used" in home.log.read_text()
+    assert home.caches() == {KEY: "verified"}
+    assert home.greedy("hello")["usage"]["cache_hit"]
 
 
 def test_a_file_hides_a_clients_prompt_and_gives_it_back(household):

@@ -3,6 +3,9 @@
 The runtime is simulated, the rest is real: binding, worker, daemon, files and sockets.
 """
 
+import re
+import signal
+
 import pytest
 
 from rkllmd.client import DaemonError
@@ -118,6 +121,11 @@ def test_a_model_that_cannot_save_is_served_without_a_cache(tmp_path):
     home = npu_household(tmp_path, "1.3.0", kind="linear")
     try:
         home.start()
+        ready = home.said.pop()
+        assert "0 of 1 caches verified" in ready
+        assert "parrot has no caches: " in ready, "STATUS says why"
+        assert "EXTEND_TIMEOUT_USEC=60000000" in home.said
+        assert not any("READY=1" in message for message in home.said)
         answer = home.greedy("hello")
         assert answer["usage"]["cache_hit"] is False
         status = home.ask("status")
@@ -125,6 +133,67 @@ def test_a_model_that_cannot_save_is_served_without_a_cache(tmp_path):
         assert any("save" in note or "saving" in note for note in status["notes"])
     finally:
         home.close()
+
+
+def test_a_state_that_killed_two_workers_is_never_loaded_again(npu):
+    npu.write_prompt("other", "Another prompt. " * 20)
+    npu.start(**script(npu, ""))
+    expected = npu.greedy("hello")["text"]
+    for _ in range(2):
+        npu.greedy("hello", use_cache="other")
+        (npu.folder / "script").write_text("load=crash")
+        answer = npu.greedy("hello")
+        (npu.folder / "script").write_text("")
+        assert (answer["text"], answer["usage"]["cache_hit"]) == (expected, False)
+        assert any("not loaded again" in warning for warning in answer["warnings"])
+    states = {"parrot/other": "verified", "parrot/system": "quarantined"}
+    npu.until(lambda: npu.caches() == states, "the quarantine")
+    reason = "quarantined: 2 workers died while they loaded it"
+    npu.until(lambda: any(reason in note for note in npu.ask("status")["notes"]), "the note")
+    npu.stop()
+    npu.start(**script(npu, "load=crash"))
+    answer = npu.greedy("hello")
+    assert (answer["text"], answer["warnings"]) == (expected, [])
+    assert npu.caches() == states
+    (npu.folder / "script").write_text("")
+    npu.write_prompt("system", "You are Mia. " + SYSTEM)
+    npu.until(lambda: npu.caches() == states | {"parrot/system": "verified"}, "another state")
+    assert npu.greedy("hello")["usage"]["cache_hit"] is True
+
+
+SAID = {
+    "STATUS=starting": "S", "EXTEND_TIMEOUT_USEC=60000000": "e", "STATUS=loading": "l",
+    "STATUS=building parrot/system": "b", "READY=1": "R", "RELOADING=1": "r", "WATCHDOG=1": "w",
+    "STOPPING=1": "s", "EXTEND_TIMEOUT_USEC=50000000": "d",
+}  # fmt: skip
+
+
+def test_what_systemd_hears_from_start_to_end(tmp_path):
+    home = npu_household(tmp_path, NEWEST, prefill_us=5000)  # each canary's prefill takes a second
+    try:
+        home.start(WATCHDOG_USEC="2000000")
+        home.process.send_signal(signal.SIGHUP)
+        for word in ("RELOADING=1", "READY=1", "WATCHDOG=1"):
+            home.hear(word)
+        assert home.stop() == 0
+        home.hear("STOPPING=1")
+        home.hear("EXTEND_TIMEOUT_USEC=50000000")
+    finally:
+        home.close()
+    said = "".join(SAID[message.splitlines()[0]] for message in home.said)
+    assert re.search("w.*b.*R.*w", said), "fed before and after it is ready"
+    assert re.fullmatch("S(e[lb])*eb(e[lb])*RrRsd", said.replace("w", "")), said
+
+
+def test_a_new_worker_holds_the_system_prompt_before_anybody_asks(npu):
+    npu.start(**script(npu, ""))
+    expected = npu.greedy("hello")["text"]
+    npu.stop()
+    npu.start(**script(npu, ""))
+    (npu.folder / "script").write_text("load=error")
+    answer = npu.greedy("hello")
+    assert (answer["text"], answer["usage"]["cache_hit"]) == (expected, True)
+    assert answer["warnings"] == []
 
 
 def test_a_prompt_beyond_the_context_is_refused_by_name(npu):

@@ -33,7 +33,7 @@ class Direct:
         assert isinstance(info, StateInfo)
         return info
 
-    async def load_state(self, path: Path) -> None:
+    async def load_state(self, path: Path, prefix: Prompt) -> None:
         await to_thread(self.engine.load_state, path)
 
     async def reset(self) -> None:

@@ -1,13 +1,15 @@
 """The power fails before each single call to the file system; a new start finds old or new."""
 
+import itertools
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rkllmd.ids import CacheName, ModelName
-from rkllmd.promptcache.entry import Entry
+from rkllmd.promptcache.entry import Entry, Failure
 from rkllmd.promptcache.store import Store
 from tests.promptcache.samples import MODEL, NAME, entry_of, put, state_of
 from tests.promptcache.simdisk import PowerCut, SimDisk, UnflushedDisk
@@ -48,6 +50,20 @@ def put_prompt(text: str, name: CacheName = OTHER, model: ModelName = MODEL) -> 
     return lambda store, _disk: store.put_prompt(model, name, text, 1.0, overwrite=True)
 
 
+def note_failure(text: str, name: CacheName) -> Story:
+    failure = Failure(fingerprint="0" * 64, at=3.0, attempts=1, reason="no memory")
+    return lambda store, _disk: store.note_failure(entry_of(text, name=name), failure, text)
+
+
+def withdraw(store: Store, _disk: SimDisk) -> None:
+    store.withdraw(MODEL, NAME, 1.0)
+
+
+def use(store: Store, _disk: SimDisk) -> None:
+    store.note_hit(MODEL, NAME, 5.0)
+    store.save_usage()
+
+
 STORIES: dict[str, list[Story]] = {
     "build": [build("new text")],
     "build the same again": [build("old text")],
@@ -62,6 +78,15 @@ STORIES: dict[str, list[Story]] = {
     "put a prompt over a state": [put_prompt("text", NAME)],
     "put two prompts": [put_prompt("text"), put_prompt("text of another length")],
     "rename": [rename],
+    "note a failure": [note_failure("new text", NAME)],
+    "note a failure of a new one": [note_failure("new text", OTHER)],
+    "hide a client's prompt, and give it back": [
+        put_prompt("a client's", NAME),
+        build("a file's"),
+        withdraw,
+    ],
+    "quarantine": [lambda store, _disk: store.quarantine(MODEL, NAME, "it kills")],
+    "use, and write that down": [use, use],
     "first of a model": [put_prompt("text", NAME, ModelName("other"))],
 }
 
@@ -128,6 +153,50 @@ def test_a_cut_before_any_call_leaves_old_or_new(title: str, tmp_path: Path) -> 
         if len(allowed) == 1:
             break
         cut_at += 1
+
+
+@pytest.mark.parametrize("title", ["build", "delete"])
+def test_a_cut_while_a_start_mends_what_a_cut_left(title: str, tmp_path: Path) -> None:
+    story = STORIES[title]
+    allowed = normalized(before_and_after(tmp_path / "uncut", story))
+    calls = 0
+    for cut_at in itertools.count():
+        live = tmp_path / f"live{cut_at}"
+        prepare(live)
+        disk = SimDisk(live, cut_at)
+        store = Store(live, disk)
+        is_cut = False
+        try:
+            store.open()
+            for step in story:
+                step(store, disk)
+        except PowerCut:
+            is_cut = True
+        finally:
+            store._root.close()
+        if not is_cut:
+            break
+        looks = set()
+        for second in itertools.count():
+            mended = tmp_path / f"mended{cut_at}-{second}"
+            shutil.copytree(live, mended)
+            again = SimDisk(mended, second)
+            start = Store(mended, again)
+            try:
+                start.open()
+            except PowerCut:
+                calls += 1
+            else:
+                break
+            finally:
+                start._root.close()
+            when = f"{title}, cut after {disk.calls}, and its start after {again.calls}"
+            for number, make in enumerate(again.aftermaths(second)):
+                make(crashed := tmp_path / f"crashed{cut_at}-{second}-{number}")
+                if (look := frozenset(tree(crashed).items())) not in looks:
+                    looks.add(look)
+                    check_restart(crashed, allowed, when)
+    assert calls > 5, "a start had something to mend"
 
 
 def check_restart(folder: Path, allowed: list[Contents], when: str) -> None:

@@ -32,6 +32,7 @@ from tests.promptcache.samples import PROOF, entry_of, ingredients_of, snapshot_
 QWEN, PHI = ModelName("qwen"), ModelName("phi")
 SYSTEM, KITCHEN = CacheName("system"), CacheName("kitchen")
 POLICY = RetryPolicy(attempts_max=3, pause_s=60, factor=4)
+ROUNDS_MAX = 12
 
 
 def wanted(text: str, name: CacheName = SYSTEM, source: Any = "declared", model: str = "model"):
@@ -421,18 +422,41 @@ def check_reached(model: WantedModel, prompt: WantedPrompt, actual: Actual) -> N
 @given(desired_states(), actual_states(), st.randoms(use_true_random=False))
 def test_failures_come_to_rest(desired: Desired, actual: Actual, random: Any) -> None:
     now = 0.0
-    for _ in range(12):
+    done = steps(desired, actual, now)
+    for _ in range(ROUNDS_MAX):
         actual = apply(desired, actual, now, lambda: random.random() < 0.4)
         found = plan(desired, actual, now, POLICY)
-        # After a failed proof comes a build, or a learned one goes and leaves its model free for a
-        # homeless one; otherwise only time brings new steps.
-        assert all(
-            isinstance(step, Build | Delete | Rename | MarkStale | Verify) for step in found.steps
-        )
-        if not found.steps and found.again_at is None:
-            break
-        now = found.again_at if not found.steps and found.again_at else now
+        check_what_follows(desired, done, found.steps)
+        if not found.steps:
+            if found.again_at is None:
+                break
+            assert found.again_at > now
+            now = found.again_at
+            found = plan(desired, actual, now, POLICY)
+            # Only failed builds wait for a time.
+            assert found.steps
+            assert all(isinstance(step, Build) for step in found.steps)
+        done = found.steps
     assert steps(desired, actual, 1e12) == ()
+
+
+def check_what_follows(desired: Desired, done: tuple[Step, ...], found: tuple[Step, ...]) -> None:
+    """Without time going by only a failed proof brings steps.
+
+    After it what is wanted is built, and what was learned goes. That may leave its model without
+    any entry, and then one that is gone can give it its own, with all that they need.
+    """
+    wanted = {(model.name, prompt.name) for model in desired.models for prompt in model.prompts}
+    proved = {(step.model, step.name) for step in done if isinstance(step, Verify)}
+    freed = {step.model for step in done if isinstance(step, Delete)}
+    renamed = {step.new for step in found if isinstance(step, Rename)}
+    assert renamed <= freed
+    for step in found:
+        if isinstance(step, Rename) or step.model in renamed:
+            continue
+        key = step.model, step.name
+        assert key in proved
+        assert isinstance(step, Build if key in wanted else Delete)
 
 
 @settings(deadline=None)

@@ -254,6 +254,7 @@ def _restart(report: Report, model: Path) -> None:
             daemon.wait_ready()
             (worker,) = daemon.worker_pids
             worker_ms = 1000 * cpu_seconds(worker)
+            (shown,) = daemon.ask("model.show")["models"]
             entries = daemon.ask("cache.list")["caches"]
             built = {entry["built_at"] for entry in entries}
             usage = daemon.ask("chat", text=question(0), max_tokens=1)["usage"]
@@ -262,6 +263,7 @@ def _restart(report: Report, model: Path) -> None:
                     "start": name,
                     "caches built": len(built - built_before),
                     "worker's CPU time until ready, ms": round(worker_ms),
+                    "prefilled until then": shown["prefilled_tokens"],
                     "tokens of the prefix": entries[0]["tokens"],
                     "of the first prompt": usage["prompt_tokens"],
                     "computed for it": usage["prompt_tokens"] - usage["cached_tokens"],

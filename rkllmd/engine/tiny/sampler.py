@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import default_rng  # now: numpy would import it in the first request
 
 from rkllmd.engine.tiny.gguf import Floats
 from rkllmd.errors import Code, EngineError
@@ -26,7 +27,7 @@ class Sampler:
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
         seed = sampling.seed
-        self._chance = np.random.default_rng(None if seed is None else seed & SEED_MASK)
+        self._chance = default_rng(None if seed is None else seed & SEED_MASK)
         self._penalises = (
             sampling.repeat_penalty != 1
             or sampling.frequency_penalty != 0

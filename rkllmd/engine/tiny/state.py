@@ -49,12 +49,7 @@ def weights(model: Transformer) -> Iterator[Floats]:
 
 def write_state(path: Path, model: Transformer, own: bytes, tokens: Sequence[int]) -> None:
     """Write the state of these first tokens and flush it to the disk."""
-    held = slice(0, len(tokens))
-    parts = [
-        np.asarray(tokens, "<i4").tobytes(),
-        model.keys[:, :, held].tobytes(),
-        model.values[:, :, held].tobytes(),
-    ]
+    parts = [part.data for part in (np.asarray(tokens, "<i4"), *places(model, len(tokens)))]
     crc = 0
     for part in parts:
         crc = zlib.crc32(part, crc)
@@ -65,7 +60,7 @@ def write_state(path: Path, model: Transformer, own: bytes, tokens: Sequence[int
             file.flush()
             os.fsync(file.fileno())
     except OSError as problem:
-        size_bytes = len(header) + 4 + sum(map(len, parts))
+        size_bytes = len(header) + 4 + sum(part.nbytes for part in parts)
         raise unwritten(path, problem, size_bytes) from problem
 
 
@@ -82,28 +77,42 @@ def unwritten(path: Path, problem: OSError, size_bytes: int) -> RkllmdError:
 
 
 def read_state(path: Path, model: Transformer, own: bytes, context_tokens: int) -> list[int]:
-    """Put a file's keys and values into the model; its tokens. Nothing is changed on an error."""
+    """Put a file's keys and values into the model; its tokens.
+
+    They are read to where they belong and checked there, since a copy of them costs more than the
+    reading. After an error there are zeros in their place.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(HEADER.size + 4)
             size_bytes = os.fstat(file.fileno()).st_size
-            count, crc = checked_header(head, size_bytes, model, own, context_tokens)
-            body = file.read(count * (4 + 4 * model.shape.cached_numbers))
-    except OSError as problem:
-        raise refused(f"{path} cannot be read ({problem.strerror})") from problem
-    if zlib.crc32(body) != crc:
-        raise refused("its checksum does not fit its content")
-    tokens = np.frombuffer(body, "<i4", count)
-    numbers = np.frombuffer(body, "<f4", offset=4 * count)
-    if not ((tokens >= 0) & (tokens < model.shape.vocabulary)).all():
-        raise refused("it has tokens that the model has not")
-    if not np.isfinite(numbers).all():
-        raise refused("it holds numbers that are not finite")
-    shape = model.shape
-    keys, values = numbers.reshape(2, shape.layers, shape.kv_heads, count, shape.head_width)
-    model.keys[:, :, :count] = keys
-    model.values[:, :, :count] = values
+            count, wanted_crc = checked_header(head, size_bytes, model, own, context_tokens)
+            tokens, numbers = np.zeros(count, "<i4"), places(model, count)
+            crc = 0
+            for part in (tokens, *numbers):
+                file.readinto(part.data)
+                crc = zlib.crc32(part.data, crc)
+    except OSError as error:
+        raise refused(f"{path} cannot be read ({error.strerror})") from error
+    problem = ""
+    if crc != wanted_crc:
+        problem = "its checksum does not fit its content"
+    elif not ((tokens >= 0) & (tokens < model.shape.vocabulary)).all():
+        problem = "it has tokens that the model has not"
+    elif not all(np.isfinite(part).all() for part in numbers):
+        problem = "it holds numbers that are not finite"
+    if problem:
+        for part in numbers:
+            part[:] = 0
+        raise refused(problem)
     return list(tokens.tolist())
+
+
+def places(model: Transformer, count: int) -> list[Floats]:
+    """Where keys and values of the first tokens are, in the order of the file."""
+    layers, heads = range(model.shape.layers), range(model.shape.kv_heads)
+    kinds = (model.keys, model.values)
+    return [kind[layer, head, :count] for kind in kinds for layer in layers for head in heads]
 
 
 def checked_header(
