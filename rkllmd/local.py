@@ -105,7 +105,7 @@ class Model:
             opening.callback(thread.join)
             opening.callback(lambda: self._loop.call_soon_threadsafe(self._loop.stop))
             opening.callback(lambda: self._wait(self._end()))
-            self._scheduler = Scheduler(config, lambda: None, self._on_change)
+            self._scheduler = Scheduler(config, lambda: None, self._on_change, lambda _: None)
             self._caches = Caches(replace(config.cache, learn_after=0), lambda: None)
             self._reconciler = Reconciler(
                 self._store, self._caches, BackgroundWorkers(self._scheduler), config.cache,

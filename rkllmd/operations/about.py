@@ -1,24 +1,25 @@
-"""The daemon itself: `hello`, `help`, `ping`, `status`, `reload`, `watch`, and `cancel`."""
+"""The daemon itself: `hello`, `help`, `ping`, `status`, `reload`, `log.level`, and `cancel`."""
 
+import asyncio
 import logging
 from typing import Any
 
 from rkllmd import __version__
+from rkllmd.board.reading import read_board
 from rkllmd.errors import Code, RequestError
 from rkllmd.operations.call import Call
 from rkllmd.operations.models import shown
 from rkllmd.operations.services import Services
+from rkllmd.operations.watching import heat
 from rkllmd.protocol.codec import OPERATIONS, OUTPUT_LINE_BYTES_MAX
 from rkllmd.protocol.messages import (
     Cancel,
     Hello,
     Help,
     LogLevel,
-    Noted,
     Ping,
     Reload,
     Status,
-    Watch,
 )
 from rkllmd.protocol.schema import of_operation, whole
 from rkllmd.shape import nearest
@@ -26,6 +27,7 @@ from rkllmd.shape import nearest
 journal = logging.getLogger("rkllmd")
 
 PROTOCOL_VERSION = 1
+TOTALS = ("answers", "cache_hits", "prompt_tokens", "cached_tokens", "completion_tokens")
 FEATURES = ("caches", "sessions", "sentences", "prefill", "tools", "watch")
 
 
@@ -77,13 +79,14 @@ async def status(services: Services, request: Status, call: Call) -> dict[str, A
             for name, lane in lanes.items()
         },
         "models": [_short(shown(services, entry)) for entry in entries],
-        "npu": None,
+        "npu": await _npu(),
         "caches": [
             {name: one.get(name) for name in ("model", "name", "state", "reason", "tokens", "size")}
             for one in services.caches.listing()
         ],
         "building": services.reconciler.said(),
         "last": services.last,
+        "totals": {name: services.totals[name] for name in TOTALS},
         "notes": services.notes(),
     }
 
@@ -100,20 +103,6 @@ async def log_level(services: Services, request: LogLevel, call: Call) -> dict[s
     return {"level": logging.getLevelName(journal.level).lower()}
 
 
-async def watch(services: Services, request: Watch, call: Call) -> dict[str, Any]:
-    """Tell what happens until cancelled."""
-    with services.news.watching(request.kinds) as watcher:
-        if not request.kinds or "state" in request.kinds:
-            await call.send(Noted("state", {"state": services.state}))
-        forget = call.stop.subscribe(lambda _: watcher.hear(None))
-        try:
-            async for kind, news in watcher:
-                await call.send(Noted(kind, news))
-        finally:
-            forget()
-    return {}
-
-
 async def cancel(services: Services, request: Cancel, call: Call) -> dict[str, Any]:
     """End other requests; they end by themselves, with their own final lines."""
     calls = set(call.connection.open_calls()) if request.all else set()
@@ -126,6 +115,14 @@ async def cancel(services: Services, request: Cancel, call: Call) -> dict[str, A
     for one in calls:
         one.cancel()
     return {"cancelled": len(calls)}
+
+
+async def _npu() -> dict[str, Any] | None:
+    """What the kernel says of the NPU, where there is one."""
+    board = await asyncio.to_thread(read_board)
+    if board.chip is None:
+        return None
+    return {"chip": board.chip, "driver": board.driver, "load": board.npu_load, **heat(board)}
 
 
 def _short(model: dict[str, Any]) -> dict[str, Any]:

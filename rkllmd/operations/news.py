@@ -25,6 +25,10 @@ class Watcher:
         default_factory=lambda: asyncio.Queue(WAITING_MAX)
     )
 
+    def wants(self, kind: WatchKind) -> bool:
+        """Whether it watches this kind; who names none watches all."""
+        return not self.kinds or kind in self.kinds
+
     def __aiter__(self) -> Self:
         return self
 
@@ -60,8 +64,12 @@ class NewsDesk:
         finally:
             self._watchers.discard(watcher)
 
+    def is_watched(self, kind: WatchKind) -> bool:
+        """Whether anybody wants to hear of this kind."""
+        return any(watcher.wants(kind) for watcher in self._watchers)
+
     def tell(self, kind: WatchKind, **news: Any) -> None:
         """Something happened."""
         for watcher in self._watchers:
-            if not watcher.kinds or kind in watcher.kinds:
+            if watcher.wants(kind):
                 watcher.hear((kind, news))

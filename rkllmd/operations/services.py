@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +51,8 @@ class Services:
     state: DaemonState = DaemonState.STARTING
     last: dict[str, Any] | None = None
     """How the last request went."""
+    totals: Counter[str] = field(default_factory=Counter)
+    """Sums over all answers since the start."""
     started: float = field(default_factory=time.monotonic)
     _calls: dict[str, set[Call]] = field(default_factory=lambda: defaultdict(set))
     """The requests that are open in each session."""
@@ -125,7 +127,14 @@ class Services:
                 del self._prefills[session]
 
     def note_answer(self, done: Done) -> None:
-        """Keep how the last answer went, for `status`."""
+        """Keep how the last answer went, and the sums, for `status`."""
+        self.totals.update(
+            answers=1,
+            cache_hits=int(done.usage.cache_hit),
+            prompt_tokens=done.usage.prompt_tokens,
+            cached_tokens=done.usage.cached_tokens,
+            completion_tokens=done.usage.completion_tokens,
+        )
         self.last = {
             "model": done.model,
             "reason": done.reason,

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from rkllmd.errors import Code, StateError
-from rkllmd.operations import about, caches, conversation, models, sessions
+from rkllmd.operations import about, caches, conversation, models, sessions, watching
 from rkllmd.operations.call import Call, Handler, Reply
 from rkllmd.operations.record import recorded
 from rkllmd.operations.services import DaemonState, Services
@@ -21,7 +21,7 @@ TABLE: Mapping[type[Request], Operation] = {
     messages.Status: about.status,
     messages.Reload: about.reload,
     messages.LogLevel: about.log_level,
-    messages.Watch: about.watch,
+    messages.Watch: watching.watch,
     messages.Cancel: about.cancel,
     messages.Chat: conversation.chat,
     messages.Complete: conversation.complete,

@@ -68,11 +68,12 @@ Requests
     ping                                                      ok
     status                                                    ok{state, ready, version, uptime_s,
                                                               queue, models, npu, caches,
-                                                              building, last, notes}
+                                                              building, last, totals, notes}
     reload                                                    ok{applied, needs_restart}
     log.level         level? (debug info warning error)       ok{level}
     watch             kinds? (state model cache queue         event* until cancelled, then ok
-                      thermal log)
+                      thermal log; all when absent), level?
+                      (of the log; warning when absent)
     chat              text or messages; session?, system?,    queued* progress* delta* sentence*
                       tools?, tool_choice?, language?,        tool_call* then done
                       thinking?, the members of generation
@@ -168,6 +169,19 @@ Meaning
 
     Tools. The client answers a `tool_call` with another `chat` in the same session whose messages
     are [{"role":"tool","call_id":...,"content":...}].
+
+    Watching. Every event has `kind` and `data`. Who begins to watch hears first how `state` and
+    `queue` are; a watcher that falls far behind misses the oldest news and is told how many
+    (`missed`).
+
+        state     state
+        model     model, state, reason
+        cache     model, name, state, reason
+        queue     model, running (a turn or null), waiting (turns, the next one first); a turn is
+                  ticket, priority
+        thermal   celsius (by sensor), hertz (by clock); read every 5 s while somebody watches, and
+                  told when it is another
+        log       level, room, message; nothing that is below the log's own level (log.level)
 
     Shutdown. New requests are refused with `shutting_down`, open ones may end until a deadline, are
     then cancelled and told so, and the connection closes.

@@ -20,6 +20,7 @@ Priority = Literal["voice", "normal", "background"]
 StreamMode = Literal["sentences", "tokens", "both", False, True]
 """`true` is taken for `both`."""
 WatchKind = Literal["state", "model", "cache", "queue", "thermal", "log"]
+LogLevelName = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +257,7 @@ class LogLevel:
     """What is written to the journal, until a reload or restart; shown when it is not set."""
 
     op: ClassVar[str] = "log.level"
-    level: Literal["debug", "info", "warning", "error"] | None = None
+    level: LogLevelName | None = None
     """The least important lines that are written."""
 
 
@@ -267,6 +268,8 @@ class Watch:
     op: ClassVar[str] = "watch"
     kinds: tuple[WatchKind, ...] = ()
     """What is wanted; everything when empty."""
+    level: LogLevelName = "warning"
+    """The least important lines of the log."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,8 +87,14 @@ class Lane:
     """The queue in front of one model."""
 
     def __init__(
-        self, recipe: Recipe, supervisor: Supervisor, turns: Turns, snapshots: Snapshots
+        self,
+        recipe: Recipe,
+        supervisor: Supervisor,
+        turns: Turns,
+        snapshots: Snapshots,
+        on_queue: Callable[[], None],
     ) -> None:
+        """`on_queue` hears that somebody may have come, started, overtaken or left."""
         self.recipe = recipe
         self.refused: Recipe | None = None
         """A newer one that could not be loaded."""
@@ -105,6 +111,7 @@ class Lane:
         """How long a turn took lately, as a moving mean."""
         self.closed: RkllmdError | None = None
         self._swapped: asyncio.Future[None] | None = None
+        self._on_queue = on_queue
         self._people: dict[TicketId, _Waiting] = {}
         self._visitors = 0
         self._alarm: asyncio.TimerHandle | None = None
@@ -261,6 +268,7 @@ class Lane:
         if decision.give_way is not None:
             self._people[decision.give_way.id].wish.stop.set(StopReason.GIVE_WAY)
         self._set_alarm()
+        self._on_queue()
 
     def _set_alarm(self) -> None:
         if self._alarm is not None:

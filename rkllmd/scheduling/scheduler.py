@@ -45,6 +45,7 @@ class Scheduler:
         config: Config,
         available_memory: Callable[[], int | None],
         on_change: Callable[[ModelName], None],
+        on_queue: Callable[[ModelName], None],
     ) -> None:
         self.config = config
         self.lanes: dict[ModelName, Lane] = {}
@@ -53,6 +54,7 @@ class Scheduler:
         self.preloaded: frozenset[ModelName] = frozenset()
         self._available_memory = available_memory
         self._on_change = on_change
+        self._on_queue = on_queue
         self.snapshots = Snapshots(config)
         self._loads: dict[ModelName, asyncio.Task[Lane]] = {}
         self._reserved: dict[ModelName, int] = {}
@@ -212,7 +214,10 @@ class Scheduler:
                 await self.unload(name)
             recipe = self._recipe(entry)
             turns = Turns(self.config.queue.length_max)
-            lane = Lane(recipe, self._supervisor(recipe), turns, self.snapshots)
+            supervisor = self._supervisor(recipe)
+            lane = Lane(
+                recipe, supervisor, turns, self.snapshots, lambda: self._on_queue(entry.name)
+            )
             self.lanes[entry.name] = lane
             try:
                 await self._start(lane)

@@ -110,6 +110,10 @@ class Turns:
         self._start(following)
         return Decision(start=following, too_late=too_late)
 
+    def order(self) -> list[Ticket]:
+        """Who waits, the next one first."""
+        return sorted(self._waiting.values(), key=self._place)
+
     def position(self, ticket: Ticket) -> int:
         """How many turns come before this one's, the running one included."""
         ahead = sum(self._place(other) < self._place(ticket) for other in self._waiting.values())

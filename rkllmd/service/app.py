@@ -32,6 +32,7 @@ from rkllmd.ids import ModelName
 from rkllmd.operations.news import NewsDesk
 from rkllmd.operations.services import DaemonState, Services
 from rkllmd.operations.table import handler
+from rkllmd.operations.watching import queue_news
 from rkllmd.promptcache.entry import Key
 from rkllmd.promptcache.store import Store
 from rkllmd.reconcile.caches import Caches
@@ -101,7 +102,9 @@ class Daemon:
         self._store = Store(Path(config.paths.cache))
         self._inventory = Inventory(config)
         self._caches = Caches(config.cache, self._trigger)
-        self._scheduler = Scheduler(config, available_bytes, self._on_model_change)
+        self._scheduler = Scheduler(
+            config, available_bytes, self._on_model_change, self._on_queue_change
+        )
         self._news = NewsDesk()
         self._reconciler = Reconciler(
             self._store,
@@ -124,6 +127,7 @@ class Daemon:
             notes=self._notes,
         )
         self._metrics = Metrics(self._services)
+        self._queues_told: dict[ModelName, dict[str, Any]] = {}
         self._socket_notes: list[str] = []
 
     def _trigger(self) -> None:
@@ -282,6 +286,17 @@ class Daemon:
     def _on_cache_change(self, key: Key, what: str, reason: str) -> None:
         self._metrics.note_cache(key[0], what)
         self._news.tell("cache", model=key[0], name=key[1], state=what, reason=reason)
+
+    def _on_queue_change(self, name: ModelName) -> None:
+        """Tell who watches; making the news costs as much as the queue is long."""
+        lane = self._scheduler.lanes.get(name)
+        if lane is None or not self._news.is_watched("queue"):
+            self._queues_told.pop(name, None)
+            return
+        news = queue_news(name, lane.turns)
+        if news != self._queues_told.get(name):
+            self._queues_told[name] = news
+            self._news.tell("queue", **news)
 
     async def _follow_files(self) -> None:
         again_s: float | None = None

@@ -1,4 +1,4 @@
-"""The daemon as a whole: status, wait, watch, reload, log-level, and any operation by its name."""
+"""The daemon as a whole: status, wait, reload, log-level, and any operation by its name."""
 
 import contextlib
 import json
@@ -32,6 +32,9 @@ def show_status(screen: Screen, found: Mapping[str, Any]) -> None:
         f"rkllmd {found['version']}: {found['state']}, up {duration(found['uptime_s'])},"
         f" {running} running, {waiting} waiting"
     )
+    if npu := found["npu"]:
+        driver = f"rknpu {npu['driver']}" if npu["driver"] else "a driver of unknown version"
+        screen.line(f"{npu['chip']}, {driver}")
     if found["building"]:
         screen.line(found["building"])
     screen.line()
@@ -54,7 +57,12 @@ def show_status(screen: Screen, found: Mapping[str, Any]) -> None:
             ],
         )  # fmt: skip
     if last := found["last"]:
+        totals = found["totals"]
         screen.line()
+        screen.line(
+            f"{totals['answers']} answers, {totals['cache_hits']} with a cache; of"
+            f" {totals['prompt_tokens']} prompt tokens {totals['cached_tokens']} were not computed"
+        )
         screen.line(
             f"last answer: first token after {milliseconds(last['ttft_ms']) or 'no time'},"
             f" {last['cached_tokens']} of {last['prompt_tokens']} prompt tokens from the cache,"
@@ -78,24 +86,6 @@ def wait(context: Context) -> None:
             if time.monotonic() > end:
                 raise
             time.sleep(CONNECT_SECONDS)
-
-
-def watch(context: Context) -> None:
-    """What happens."""
-    for event in context.client.events("watch", kinds=context.options.kind):
-        if context.screen.as_json:
-            context.screen.json(event)
-        elif event["event"] == "event":
-            context.screen.line(f"{time.strftime('%H:%M:%S')} {_news(event)}")
-
-
-def _news(event: Mapping[str, Any]) -> str:
-    told = dict(event["data"])
-    names = [str(told.pop(key)) for key in ("model", "name") if key in told]
-    state, reason = told.pop("state", ""), told.pop("reason", "")
-    rest = " ".join(f"{key}={value}" for key, value in told.items())
-    head = " ".join(filter(None, (event["kind"], "/".join(names))))
-    return " ".join(filter(None, (f"{head}: {state}", f"({reason})" if reason else "", rest)))
 
 
 def reload(context: Context) -> None:

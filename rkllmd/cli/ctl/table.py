@@ -83,9 +83,11 @@ COMMANDS = (
     Command("session reset", "forget a conversation", "sessions:reset", "session reset kitchen",
             (SESSION,)),
     Command(
-        "watch", "what happens in the daemon, until Ctrl-C", "status:watch", "watch cache model",
-        (argument("kind", "only these kinds; everything when absent", nargs="*",
-                  metavar="KIND"),),
+        "watch", "what happens in the daemon, until Ctrl-C", "news:watch", "watch cache model",
+        (argument("kind", "only these: state, model, cache, queue, thermal, log", nargs="*",
+                  metavar="KIND"),
+         option("--level", "the least important lines of the log (default: %(default)s)",
+                choices=["debug", "info", "warning", "error"], default="warning")),
     ),
     Command(
         "top", "what the daemon and the board do, live", "top:top", "top",
