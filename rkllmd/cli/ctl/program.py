@@ -8,6 +8,7 @@ failed, 6 the disk said no, 7 no daemon, 130 interrupted.
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     screen = Screen(as_json=options.json)
     status: int | None
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with Client(options.socket) as client:
             status = _function(options.command)(Context(client, options, screen))
     except DaemonError as error:
