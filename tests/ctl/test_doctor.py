@@ -1,11 +1,13 @@
 """The doctor on boards in good health, and with each illness it knows."""
 
 import json
+import os
 import socket
 
 import pytest
 
 from rkllmd.cli.ctl import doctor, findings
+from rkllmd.client import DaemonError
 from rkllmd.native.quirks import QUIRKS
 from tests.board.test_board import ROCK, tree
 
@@ -18,6 +20,8 @@ GOOD = {
     "models/qwen/qwen-rk3588.rkllm": "x" * 4096,
     "rkllmd.yaml": "paths: {models: [models], cache: cache, prompts: config}\n",
     "cache/README": "",
+    "etc/group": f"root:x:99999:\nrender:x:{os.getgid()}:rkllmd,ada\n",
+    "etc/passwd": "rkllmd:x:990:990::/nonexistent:/usr/sbin/nologin\n",
 }
 FULL = 1 << 50
 NODE = "dev/dri/by-path/platform-fdab0000.npu-render"
@@ -52,6 +56,8 @@ ILLNESSES = {
     "an old driver": ({"sys/module/rknpu/version": "0.8.2\n"}, "driver", "warning", "0.9.8"),
     "a silent driver": ({"sys/module/rknpu/version": None}, "driver", "problem", "0.9.8"),
     "no device": ({NODE: None}, "devices", "problem", "kernel"),
+    "a service that is in no group": ({"etc/group": f"render:x:{os.getgid()}:ada\n"}, "groups",
+                                      "problem", "adduser rkllmd render"),
     "slow clocks": ({CPU: "ondemand\n"}, "clocks", "warning", "rkllmd-performance"),
     "a hot chip": ({"sys/class/thermal/thermal_zone0/temp": "91000\n"}, "temperature", "warning",
                    "fan"),
@@ -89,6 +95,39 @@ def test_a_device_that_its_group_may_not_use(tmp_path):
     found = list(doctor.examine(tmp_path, str(tmp_path / "rkllmd.yaml")))
     (one,) = [one for one in found if one.about == "devices"]
     assert (one.grade, "udevadm" in one.remedy) == ("problem", True)
+
+
+def test_a_device_for_everybody_needs_no_group(tmp_path):
+    examined(tmp_path, {**GOOD, "etc/group": "nonsense\n"})
+    (tmp_path / NODE).chmod(0o666)
+    found = list(doctor.examine(tmp_path, str(tmp_path / "rkllmd.yaml")))
+    assert {one.grade for one in found if one.about in {"devices", "groups"}} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("said", "grade", "remedy"),
+    [
+        ("loaded\nactive\n", "ok", ""),
+        ("loaded\nfailed\n", "problem", "systemctl restart rkllmd.service"),
+        ("loaded\ninactive\n", "problem", "systemctl start rkllmd.service"),
+        ("not-found\ninactive\n", "ok", ""),
+        ("", "ok", ""),
+    ],
+)
+def test_units(said, grade, remedy):
+    found = findings.unit("rkllmd.service", said)
+    assert (found.grade, remedy in found.remedy) == (grade, True)
+
+
+def test_what_is_wrong_in_the_daemon_is_told(household, ctl_of):
+    broken = household.models / "npu" / "model.rkllm"
+    broken.parent.mkdir()
+    broken.write_bytes(b"x" * 4096)
+    ctl = ctl_of(household.start())
+    with pytest.raises(DaemonError):
+        household.ask("model.load", model="npu")
+    found = {(one["about"], one["grade"]) for one in ctl.json("doctor", status=1)["findings"]}
+    assert {("model npu", "problem"), ("canary", "problem")} <= found, "it is the default one"
 
 
 def test_known_faults_of_a_runtime_are_told_with_their_remedies(tmp_path):

@@ -11,14 +11,13 @@ from pathlib import Path
 from rkllmd.board.reading import read_board
 from rkllmd.cli.ctl import findings
 from rkllmd.cli.ctl.command import Context
-from rkllmd.cli.ctl.findings import Finding
+from rkllmd.cli.ctl.findings import JOURNAL, Finding
 from rkllmd.cli.ctl.settings import read
 from rkllmd.client import Client, ConnectionLost, DaemonError
 from rkllmd.config.document import ConfigError
 
 ILL = 1
 UNITS = ("rkllmd.socket", "rkllmd.service")
-JOURNAL = "journalctl -u rkllmd -e"
 SYSTEMCTL_SECONDS = 10
 
 
@@ -38,7 +37,7 @@ def doctor(context: Context) -> int:
 def show(context: Context, found: list[Finding]) -> None:
     """What was found, and the remedies below what needs them."""
     for one in found:
-        context.screen.line(f"{one.grade:<8}{one.about}: {one.reason}")
+        context.screen.marked(f"{one.grade:<8}", f"{one.about}: {one.reason}")
         if one.remedy:
             context.screen.line(f"          → {one.remedy}")
     problems = sum(one.grade == "problem" for one in found)
@@ -75,17 +74,8 @@ def units() -> Iterator[Finding]:
         said = subprocess.run(  # noqa: S603  # no input of anybody
             ["systemctl", "show", "--property=LoadState,ActiveState", "--value", unit],  # noqa: S607
             capture_output=True, text=True, check=False, timeout=SYSTEMCTL_SECONDS,
-        ).stdout.split()  # fmt: skip
-        if said[:1] == ["not-found"] or len(said) != 2:
-            yield Finding("units", "ok", f"{unit} is not installed")
-        elif said[1] == "failed":
-            yield Finding(
-                "units", "problem", f"{unit} has failed", f"systemctl restart {unit}; {JOURNAL}"
-            )
-        elif said[1] == "inactive":
-            yield Finding("units", "problem", f"{unit} is not running", f"systemctl start {unit}")
-        else:
-            yield Finding("units", "ok", f"{unit} is {said[1]}")
+        ).stdout  # fmt: skip
+        yield findings.unit(unit, said)
 
 
 def daemon(client: Client) -> Iterator[Finding]:

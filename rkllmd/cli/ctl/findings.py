@@ -27,7 +27,9 @@ FILES_MIN = 4096
 DOMAIN_BYTES = 4 << 30
 DRIVER_FOR_LARGE = (0, 9, 6)
 INOTIFY_MIN = {"max_user_watches": 8192, "max_user_instances": 128}
+SERVICE_USER = "rkllmd"
 RUNTIME_PAGE = "https://github.com/airockchip/rknn-llm"
+JOURNAL = "journalctl -u rkllmd -e"
 UPDATE = f"update the board's kernel to one with the rknpu driver 0.9.8: {RUNTIME_PAGE}"
 
 
@@ -63,16 +65,47 @@ def board(found: Board) -> Iterator[Finding]:
 
 
 def devices(root: Path, found: Board) -> Iterator[Finding]:
-    """Whether a group may use the NPU's nodes."""
+    """Whether a group may use the NPU's nodes, and the service is in it."""
+    names, served = _groups(root)
     for node in found.devices:
-        mode = (root / node.lstrip("/")).stat().st_mode
-        if mode & 0o060 == 0o060 or mode & 0o006 == 0o006:
-            yield Finding("devices", "ok", f"{node} can be used by its group")
-        else:
+        status = (root / node.lstrip("/")).stat()
+        group = names.get(status.st_gid, str(status.st_gid))
+        if status.st_mode & 0o006 == 0o006:
+            yield Finding("devices", "ok", f"{node} can be used by everybody")
+        elif status.st_mode & 0o060 != 0o060:
             yield Finding(
                 "devices", "problem", f"{node} can be used by its owner only",
                 "udevadm control --reload && udevadm trigger",
             )  # fmt: skip
+        elif served is not None and status.st_gid not in served:
+            yield Finding(
+                "groups", "problem",
+                f"{node} is for the group {group}, which the user {SERVICE_USER} is not in",
+                f"adduser {SERVICE_USER} {group} && systemctl restart rkllmd",
+            )  # fmt: skip
+        else:
+            yield Finding("devices", "ok", f"{node} can be used by the group {group}")
+
+
+def _groups(root: Path) -> tuple[dict[int, str], set[int] | None]:
+    """The groups' names, and those that the service is in; None where there is no service."""
+    names, served = {}, set()
+    for name, _, number, members in _lines(root / "etc/group", 4):
+        names[int(number)] = name
+        if SERVICE_USER in members.split(","):
+            served.add(int(number))
+    users = _lines(root / "etc/passwd", 7)
+    own = next((int(fields[3]) for fields in users if fields[0] == SERVICE_USER), None)
+    return names, None if own is None else served | {own}
+
+
+def _lines(path: Path, count: int) -> list[list[str]]:
+    """The lines of such a file that have so many fields."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [fields for line in text.splitlines() if len(fields := line.split(":")) == count]
 
 
 def clocks(found: Board) -> Iterator[Finding]:
@@ -113,6 +146,21 @@ def memory(found: Board) -> Iterator[Finding]:
         yield Finding("memory", "warning", reason, "rkllmctl model unload NAME")
     else:
         yield Finding("memory", "ok", reason)
+
+
+def unit(name: str, said: str) -> Finding:
+    """A unit, by its LoadState and ActiveState."""
+    match said.split():
+        case [loaded, active] if loaded != "not-found":
+            if active == "failed":
+                remedy = f"systemctl restart {name}; {JOURNAL}"
+                return Finding("units", "problem", f"{name} has failed", remedy)
+            if active == "inactive":
+                remedy = f"systemctl start {name}"
+                return Finding("units", "problem", f"{name} is not running", remedy)
+            return Finding("units", "ok", f"{name} is {active}")
+        case _:
+            return Finding("units", "ok", f"{name} is not installed")
 
 
 def open_files(limits: str) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ COLOURS = {
     "red": ("failed", "broken", "quarantined", "problem"),
 }  # fmt: skip
 COLOUR_OF = {word: colour for colour, words in COLOURS.items() for word in words}
+ANSI = {"green": 32, "yellow": 33, "red": 31}
 BAR_CELLS = 24
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -41,6 +42,13 @@ class Screen:
         """One line for people."""
         self.clear()
         print(printable(text), flush=True)
+
+    def marked(self, word: str, text: str) -> None:
+        """One line that begins with a word, which has its colour on a terminal."""
+        colour = ANSI.get(COLOUR_OF.get(word.strip(), "")) if self.terminal else None
+        self.clear()
+        print(f"\x1b[{colour}m{word}\x1b[0m" if colour else word, printable(text),
+              sep="", flush=True)  # fmt: skip
 
     def piece(self, text: str) -> None:
         """A part of an answer, at once."""
