@@ -135,8 +135,8 @@ QUESTIONS = (
     Question("compatibility", "What does a model for another chip do at loading?",
              by_hand="`rkllmctl model load NAME` of such a model, and the journal"),
     Question("memory", "Does a second model without enough NPU memory end the process?",
-             by_hand="`rkllmctl model load` of models that are too large together; `model show` has"
-             " the reason"),
+             by_hand="`rkllmctl model load NAME` of models that are too large together; `model"
+             " show` has the reason"),
     Question("board", "Which of the driver's files can be read without root?",
              lambda f: f["board.files"], "run this on a board"),
     Question("board", "Does the driver tell its version through the DRM node?",
