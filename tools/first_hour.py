@@ -156,11 +156,14 @@ def page(machine: Machine, where: str) -> str:
     hour = Hour(machine)
     hour.go()
     today = time.strftime("%Y-%m-%d", time.gmtime())
-    return (
-        "# The first hour\n\nMade by `tools/first-hour` from one run in a booted Debian 12 container,"
-        f" on {where}, {today}, with the bundled model.\nFigures are of that machine, which is no board"
-        " and had other things to do.\n\n" + hour.text.rstrip() + "\n"
-    )
+    head = f"""\
+# The first hour
+
+Made by `tools/first-hour` from one run in a booted Debian 12 container on {where},
+{today}, with the bundled model. Figures are of that machine, which is no board and had
+other things to do.
+"""
+    return f"{head}\n{hour.text.rstrip()}\n"
 
 
 def commands(text: str) -> list[str]:
