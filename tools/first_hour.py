@@ -1,7 +1,7 @@
 """The first hour with rkllmd as a script, on a booted Debian with nothing of it installed.
 
-What is typed and what comes back is written as it happens; nothing is made up, and nothing is left
-out but the colours.
+What is typed and what comes back is written as it happens. Nothing is made up, and nothing is left
+out but colours and what a terminal writes over.
 """
 
 import os
@@ -10,16 +10,17 @@ import re
 import select
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, Self
 
 PROMPT_FILE = "/etc/rkllmd/config/system.txt"
 QUESTION = "What is your name?"
 PLOT = "bench.svg"
 SECONDS_MAX = 120
-ENDS = ("verified", "broken", "failed")
+ENDS = re.compile(r": (built|verified|broken|failed)")
 """What a cache has come to."""
 
+_WRITTEN_OVER = re.compile(r"(?m)^.*\r\x1b\[K|^\(Reading database \.\.\.( \d+%)?\n")
 _STEERING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x07|\r")
 
 
@@ -38,15 +39,15 @@ class Machine(Protocol):
 class Hour:
     """Collects the transcript."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+    def __init__(self, machine: Machine, on_text: Callable[[str], object]) -> None:
+        self._machine, self._on_text = machine, on_text
         self.text = ""
 
     def go(self) -> None:
         """Live through it."""
         self.say("Install it. The service starts, builds the prompt cache of the bundled model, and"
                  " proves it.")  # fmt: skip
-        self.do("apt-get install -y -qq ./rkllmd.deb")
+        self.do("apt-get install -y -qq -o Dpkg::Use-Pty=0 ./rkllmd.deb")
         self.do("systemctl is-active rkllmd")
         self.say("Is all well? On a board this names driver, runtime, clocks and groups as well.")
         self.do("rkllmctl doctor")
@@ -64,7 +65,7 @@ class Hour:
 
     def say(self, words: str) -> None:
         """A line between the commands."""
-        self.text += f"{words}\n\n"
+        self._tell(f"{words}\n\n")
 
     def do(self, command: str) -> None:
         """A command, with what it prints."""
@@ -73,8 +74,13 @@ class Hour:
 
     def show(self, text: str) -> None:
         """What was on the screen."""
-        lines = (line.rstrip() for line in text.strip().splitlines())
-        self.text += "```console\n" + "\n".join(lines) + "\n```\n\n"
+        clean = _STEERING.sub("", _WRITTEN_OVER.sub("", text.strip()))
+        lines = (line.rstrip() for line in clean.split("\n"))
+        self._tell("```console\n" + "\n".join(lines) + "\n```\n\n")
+
+    def _tell(self, text: str) -> None:
+        self.text += text
+        self._on_text(text)
 
     def chat(self, *typed: str) -> None:
         """A conversation, on a terminal."""
@@ -97,7 +103,7 @@ class Hour:
             self._machine.run(edit)
             for line in watching.stdout:
                 seen.append(line)
-                if any(f": {end}" in line for end in ENDS):
+                if ENDS.search(line):
                     break
             watching.terminate()
         self.show("\n".join(line.rstrip() for line in seen))
@@ -148,12 +154,12 @@ class Terminal:
         ready, _, _ = select.select([self._master], [], [], SECONDS_MAX)
         if not ready:
             raise TimeoutError(f"nothing more came:\n{self.seen}")
-        self.seen += _STEERING.sub("", os.read(self._master, 65536).decode(errors="replace"))
+        self.seen += os.read(self._master, 65536).decode(errors="replace")
 
 
-def page(machine: Machine, where: str) -> str:
-    """The page, of a machine that has the package in /root."""
-    hour = Hour(machine)
+def page(machine: Machine, where: str, on_text: Callable[[str], object]) -> str:
+    """The page, of a machine that has the package in /root; `on_text` hears of it meanwhile."""
+    hour = Hour(machine, on_text)
     hour.go()
     today = time.strftime("%Y-%m-%d", time.gmtime())
     head = f"""\

@@ -10,6 +10,7 @@ need. Commands run by `Machine.run` have this machine's rights: what the service
 its own process only.
 """
 
+import errno
 import os
 import shlex
 import shutil
@@ -118,7 +119,7 @@ class Machine:
             self.nspawn.wait()
         for group in self.groups:
             for path, _, _ in os.walk(group, topdown=False):
-                Path(path).rmdir()
+                _remove_group(Path(path))
 
     def _wait_for_leader(self, log: Path) -> int:
         children = Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children")
@@ -151,6 +152,19 @@ def _tries() -> Iterator[None]:
     while time.monotonic() < end:
         yield
         time.sleep(0.1)
+
+
+def _remove_group(path: Path) -> None:
+    """Remove a group, whose last processes the kernel may still be letting go of."""
+    for _ in _tries():
+        try:
+            path.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                raise
+        else:
+            return
+    raise TimeoutError(f"{path} is still in use")
 
 
 def _own_groups(name: str) -> Iterator[Path]:

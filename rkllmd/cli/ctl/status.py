@@ -60,7 +60,7 @@ def show_status(screen: Screen, found: Mapping[str, Any]) -> None:
         totals = found["totals"]
         screen.line()
         screen.line(
-            f"{totals['answers']} answers, {totals['cache_hits']} with a cache; of"
+            f"answers so far: {totals['answers']}, {totals['cache_hits']} with a cache; of"
             f" {totals['prompt_tokens']} prompt tokens {totals['cached_tokens']} were not computed"
         )
         screen.line(
