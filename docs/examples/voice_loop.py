@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A voice assistant's loop: prefill while somebody speaks, speak sentences, stop when interrupted.
+"""A voice assistant's loop: wake, prefill while somebody speaks, speak sentences, be interrupted.
 
 Microphone, recogniser and loudspeaker are stand-ins that read lines and print; the daemon is real.
 
@@ -20,6 +20,8 @@ SESSION = "kitchen"
 
 async def hear(client: AsyncClient) -> str:
     """The recogniser believes this and that while somebody speaks, and the daemon prefills it."""
+    # The wake word was heard: the system prompt and the history are made ready.
+    await client.prefill(None, SESSION)
     *partials, said = sys.stdin.read().splitlines()
     prefills = [asyncio.create_task(client.prefill(text, SESSION)) for text in partials]
     # A newer prefill takes the place of an older one, whose task then has its end, too.

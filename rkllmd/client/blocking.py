@@ -68,8 +68,11 @@ class Client:
                 if event["event"] == "sentence":
                     yield event["text"]
 
-    def prefill(self, text: str, session: str, **members: Any) -> dict[str, Any]:
-        """Let the daemon compute what a coming `chat` will need, from what is heard so far."""
+    def prefill(self, text: str | None, session: str, **members: Any) -> dict[str, Any]:
+        """Let the daemon compute what a coming `chat` will need, from what is heard so far.
+
+        None, when the wake word was heard, has it get the system prompt and the history ready.
+        """
         return self.call("prefill", text=text, session=session, **members)
 
     def truncate(self, session: str, spoken: str) -> str:
