@@ -91,6 +91,7 @@ async def no_task_left():
     assert not left, f"left running: {left}"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Watch the tasks of every asynchronous test, around all its other fixtures.
 

@@ -181,7 +181,7 @@ async def test_leaving_ends_the_iteration_and_not_the_run(tmp_path):
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     async with living(trouble={"prefill": "wait"}, gate=str(gate)) as worker:
-        run = worker.run(prompt("x"), GREEDY, Limits(3))
+        run = worker.run(prompt("x"), GREEDY, Limits(1_000_000_000))
         with await asyncio.to_thread(gate.open, "wb"):  # It stands at its gate.
             run.cancel()
             run.leave()
