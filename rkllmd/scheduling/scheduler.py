@@ -16,6 +16,7 @@ the same (wrong settings), the model goes on with its last good settings, and `f
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from rkllmd.config.settings import Config
 from rkllmd.errors import Code, EngineError, RkllmdError, StateError
@@ -27,7 +28,7 @@ from rkllmd.scheduling.lane import Lane, Wish
 from rkllmd.scheduling.recipe import Recipe
 from rkllmd.scheduling.residency import Resident
 from rkllmd.scheduling.snapshots import Snapshots
-from rkllmd.scheduling.stop import Stop
+from rkllmd.scheduling.stop import Stop, StopReason
 from rkllmd.scheduling.turns import Priority, Turns
 from rkllmd.worker.channel import PrefillProgress
 from rkllmd.worker.supervisor import Supervisor
@@ -45,7 +46,9 @@ class Scheduler:
         config: Config,
         available_memory: Callable[[], int | None],
         on_change: Callable[[ModelName], None],
+        on_freed: Callable[[ModelName, StopReason, float], None] = lambda *_: None,
     ) -> None:
+        """`on_freed` is told of each run that was stopped, once its worker is free again."""
         self.config = config
         self.lanes: dict[ModelName, Lane] = {}
         self.failures: dict[ModelName, tuple[ModelEntry, str]] = {}
@@ -53,6 +56,7 @@ class Scheduler:
         self.preloaded: frozenset[ModelName] = frozenset()
         self._available_memory = available_memory
         self._on_change = on_change
+        self._on_freed = on_freed
         self.snapshots = Snapshots(config)
         self._loads: dict[ModelName, asyncio.Task[Lane]] = {}
         self._reserved: dict[ModelName, int] = {}
@@ -212,7 +216,8 @@ class Scheduler:
                 await self.unload(name)
             recipe = self._recipe(entry)
             turns = Turns(self.config.queue.length_max)
-            lane = Lane(recipe, self._supervisor(recipe), turns, self.snapshots)
+            on_freed = partial(self._on_freed, entry.name)
+            lane = Lane(recipe, self._supervisor(recipe), turns, self.snapshots, on_freed)
             self.lanes[entry.name] = lane
             try:
                 await self._start(lane)

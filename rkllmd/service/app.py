@@ -101,7 +101,12 @@ class Daemon:
         self._store = Store(Path(config.paths.cache))
         self._inventory = Inventory(config)
         self._caches = Caches(config.cache, self._trigger)
-        self._scheduler = Scheduler(config, available_bytes, self._on_model_change)
+        self._scheduler = Scheduler(
+            config,
+            available_bytes,
+            self._on_model_change,
+            lambda *freed: self._metrics.note_freed(*freed),
+        )
         self._news = NewsDesk()
         self._reconciler = Reconciler(
             self._store,
@@ -326,6 +331,8 @@ class Daemon:
             pause = STATUS_SECONDS if at is None else max(at - self._services.now(), 1.0)
             await asyncio.sleep(min(pause, STATUS_SECONDS))
             await self._scheduler.expire()
+            remembered = self._services.sessions.all(self._services.now())
+            await self._scheduler.snapshots.retain({one.name for one in remembered})
 
     async def _beat(self) -> None:
         """Tell systemd that this loop turns; a run that hangs is ended by its supervisor."""
