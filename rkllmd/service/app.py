@@ -40,6 +40,7 @@ from rkllmd.registry.models import ModelEntry
 from rkllmd.scheduling.background import BackgroundWorkers
 from rkllmd.scheduling.scheduler import Scheduler
 from rkllmd.scheduling.sessions import Sessions
+from rkllmd.scheduling.stop import StopReason
 from rkllmd.service import journal as log
 from rkllmd.service.faces import Faces
 from rkllmd.service.memory import available_bytes
@@ -105,7 +106,7 @@ class Daemon:
             config,
             available_bytes,
             self._on_model_change,
-            lambda *freed: self._metrics.note_freed(*freed),
+            self._on_freed,
         )
         self._news = NewsDesk()
         self._reconciler = Reconciler(
@@ -283,6 +284,9 @@ class Daemon:
         state = "unloaded" if lane is None else str(lane.supervisor.state)
         reason = "" if lane is None else lane.supervisor.reason
         self._news.tell("model", model=name, state=state, reason=reason)
+
+    def _on_freed(self, name: ModelName, reason: StopReason, seconds: float) -> None:
+        self._metrics.note_freed(name, reason, seconds)
 
     def _on_cache_change(self, key: Key, what: str, reason: str) -> None:
         self._metrics.note_cache(key[0], what)

@@ -1,4 +1,4 @@
-"""Every fault of the simulated NPU runtime once, through a whole daemon that lives through them all.
+"""Every fault of the simulated NPU runtime, one test each, through a daemon that outlives them all.
 
 What each one may cost is in the tables: the answer comes although the worker died, or the client is
 told the documented code. Meanwhile another model talks to another connection and notices nothing;

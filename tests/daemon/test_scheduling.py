@@ -73,8 +73,8 @@ def npu(tmp_path_factory):
     home.script.write_text("")
     home.settings += [
         f"engine.library={built(NEWEST)}", "cancel.hard_ms=300", "models.preload=all",
-        "queue.run_s=2.5",
-        "engine.hang_s=1.5", "engine.restarts_max=2", "engine.restarts_window_s=60",
+        "queue.run_s=3.5",
+        "engine.hang_s=2", "engine.restarts_max=2", "engine.restarts_window_s=60",
     ]  # fmt: skip
     home.start(RKLLM_SIM_SCRIPT=str(home.script))
     yield home
@@ -247,17 +247,14 @@ def test_cancel_and_deadline_in_load(npu, script):
 
 def test_a_prefill_that_cannot_be_interrupted_ends_for_its_client_and_costs_the_worker(npu, script):
     before = npu.worker_pids()
-    script("prefill_us=20000")
+    script("match=word word;prefill=hang once")
     with Wire(npu) as wire, Wire(npu) as other:
         wire.ask("long", text="word " * 300, use_cache=False)
-        wire.ask("sign", "ping")
-        wire.end("sign")
-        npu.until(lambda: npu.ask("status")["queue"]["parrot"]["running"])
+        npu.until(lambda: not npu.script.exists(), "the prefill")
         other.ask("next", text="hello", temperature=0, max_tokens=5)
         other.begun("next", "queued")
         wire.ask("c", "cancel", target="long")
         assert wire.end("long")["reason"] == "cancelled"
-        script("")
         done = other.end("next")
     assert done["event"] == "done"
     assert done["usage"]["cache_hit"], "the replacement has the cache from its file"
@@ -282,6 +279,7 @@ def test_a_voice_interrupts_a_prefill_which_then_goes_on_by_itself(npu, script):
 
 
 def test_a_deadline_that_measured_speed_rules_out_is_not_begun(npu, script):
+    npu.ask("model.unload", model="parrot")  # what was measured before is forgotten
     script("prefill_us=500")
     npu.greedy("measured " * 200, use_cache=False, max_tokens=2)
     with pytest.raises(DaemonError) as caught:
@@ -361,14 +359,14 @@ def test_a_third_model_makes_the_one_unused_for_longest_leave(household, parrot)
 
 def test_a_model_that_does_not_fit_fails_with_the_numbers_and_costs_no_other(npu):
     before = npu.worker_pids()
-    folder = npu.models / "huge"
+    folder = npu.models / "zeppelin"
     folder.mkdir()
     (folder / "model.yaml").write_text("preload: false\n")
     file = make_model(folder / "model.rkllm")
     os.truncate(file, 8 << 40)  # of nothing: it takes no room on the disk
     npu.ask("reload")
     with pytest.raises(DaemonError) as caught:
-        npu.greedy("hello", model="huge")
+        npu.greedy("hello", model="zeppelin")
     assert caught.value.code == "out_of_memory"
     assert caught.value.details["needed_bytes"] == 8 << 40
     assert 0 < caught.value.details["available_bytes"] < 8 << 40
@@ -490,7 +488,7 @@ def test_a_full_queue_names_the_bound_and_the_wait(household):
 
 
 def test_a_run_has_an_upper_bound(npu, script):
-    script("token_us=400000;answer=one two three four five six seven eight nine ten")
+    script("token_us=400000;answer=one two three four five six seven eight nine ten eleven twelve")
     done = npu.greedy("go on")
     assert done["reason"] == "deadline"
     assert done["text"]
@@ -507,7 +505,9 @@ def test_a_worker_killed_while_it_starts_or_saves_is_replaced(household, moment)
         pid = household.worker_pids()[0]
     os.kill(pid, signal.SIGKILL)
     household.hear("READY=1")
-    household.until(lambda: household.caches() == {"parrot/system": "verified"})
+    # A build that failed is tried again by itself, but not soon.
+    household.ask("cache.build", model="parrot", force=True)
+    assert household.caches() == {"parrot/system": "verified"}
     threads = [threading.Thread(target=household.greedy, args=("x",)) for _ in range(3)]
     for thread in threads:
         thread.start()
