@@ -69,6 +69,12 @@ def test_the_story_of_the_cache(of_each_release):
     assert edited["text"] == home.greedy("hello", use_cache=False)["text"]
 
 
+def script(home, text):
+    path = home.folder / "script"
+    path.write_text(text)
+    return {"RKLLM_SIM_SCRIPT": str(path)}
+
+
 def test_a_model_that_cannot_save_is_served_without_a_cache(tmp_path):
     home = npu_household(tmp_path, "1.3.0", kind="linear")
     try:

@@ -1,7 +1,7 @@
 """The simulated runtime for boards' processors: it compiles, without a warning, for each layout.
 
-That the structs then have the sizes of the tables is `tests/native`'s; that it runs, and the daemon on
-it, is shown in an emulated userland (`tests/systemd/test_arm64.py`).
+The sizes of the structs are the matter of `tests/native`; that it runs, with the daemon on it, is
+shown in an emulated userland (`tests/systemd/test_arm64.py`).
 """
 
 import shutil
