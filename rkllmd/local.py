@@ -105,7 +105,7 @@ class Model:
             opening.callback(thread.join)
             opening.callback(lambda: self._loop.call_soon_threadsafe(self._loop.stop))
             opening.callback(lambda: self._wait(self._end()))
-            self._scheduler = Scheduler(config, lambda: None, self._on_change, lambda _: None)
+            self._scheduler = Scheduler(config, lambda: None, self._on_change, _nobody, _nobody)
             self._caches = Caches(replace(config.cache, learn_after=0), lambda: None)
             self._reconciler = Reconciler(
                 self._store, self._caches, BackgroundWorkers(self._scheduler), config.cache,
@@ -256,3 +256,7 @@ class Model:
 def _render(model: LoadedModel, system: str | None, words: str) -> str:
     head = [] if system is None else [Message("system", system)]
     return model.template.render([*head, Message("user", words)], (), False).text
+
+
+def _nobody(*_: object) -> None:
+    """Who would hear of queues and stopped runs: one caller asks here, and knows."""

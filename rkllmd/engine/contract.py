@@ -61,7 +61,10 @@ class Engine(Protocol):
     def save_state(
         self, path: Path, prompt: Prompt, should_stop: ShouldStop, on_progress: OnProgress
     ) -> StateInfo | None:
-        """Write the state after `prompt`, flushed to the disk; None when it was stopped."""
+        """Write the state after `prompt`; None when it was stopped.
+
+        Who wants the file to outlast a power cut flushes it; not everybody does.
+        """
 
     def load_state(self, path: Path) -> int:
         """Hold what the file holds; the number of its tokens."""

@@ -21,7 +21,7 @@ from rkllmd.promptcache.index import Stored
 from rkllmd.registry.loaded import LoadedModel
 from rkllmd.runs import EndReason, Limits, Prompt, RunStats, Sampling
 from rkllmd.scheduling.lane import Lane, Turn, Wish
-from rkllmd.scheduling.snapshots import Live, is_worth_keeping, is_worth_loading
+from rkllmd.scheduling.snapshots import Live, Snapshot, is_worth_keeping, is_worth_loading
 from rkllmd.scheduling.states import wants_load, was_hit
 from rkllmd.scheduling.stop import Stopped, StopReason
 from rkllmd.worker.channel import Call, Piece, PrefillProgress, Run
@@ -122,6 +122,8 @@ class _Attempt:
     result: Answer
     arrived: float
     stored: Stored | None = None
+    snapshot: Snapshot | None = None
+    """What was loaded of the session; not every engine can say what it holds then."""
 
     async def go(self) -> None:
         await self._hold_the_right_state()
@@ -153,6 +155,8 @@ class _Attempt:
         there = 0 if held is None else held.common_units(self.job.prompt)
         if self.stored is not None:
             there = max(there, self.stored.prefix.units)
+        if self.snapshot is not None:
+            there = max(there, self.snapshot.prompt.common_units(self.job.prompt))
         return self.job.prompt.units - there
 
     def _refuse_what_comes_too_late(self, seconds: float) -> None:
@@ -207,6 +211,7 @@ class _Attempt:
             if isinstance(error, WorkerLost):
                 raise
             return False
+        self.snapshot = snapshot
         self.result.load_s += self._now() - began
         return True
 

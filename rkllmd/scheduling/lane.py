@@ -32,6 +32,9 @@ _SMOOTHING = 0.3
 
 _tickets = count(1)
 
+OnFreed = Callable[[StopReason, float], None]
+"""A run is over that was stopped: why it was, and how many seconds ago."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -93,6 +96,7 @@ class Lane:
         turns: Turns,
         snapshots: Snapshots,
         on_queue: Callable[[], None],
+        on_freed: OnFreed,
     ) -> None:
         """`on_queue` hears that somebody may have come, started, overtaken or left."""
         self.recipe = recipe
@@ -101,6 +105,7 @@ class Lane:
         self.supervisor = supervisor
         self.turns = turns
         self.snapshots = snapshots
+        self._on_freed = on_freed
         self.pace = Pace()
         self.live: Live | None = None
         """What the last run left; others may have used the worker since."""
@@ -243,7 +248,10 @@ class Lane:
         return person
 
     def _end(self, person: _Waiting, started: float) -> None:
-        seconds = _loop().time() - started
+        now, stop = _loop().time(), person.wish.stop
+        if stop.reason is not None:
+            self._on_freed(stop.reason, now - stop.at)
+        seconds = now - started
         before = seconds if self.turn_s is None else self.turn_s
         self.turn_s = before + _SMOOTHING * (seconds - before)
         self._leave(person)

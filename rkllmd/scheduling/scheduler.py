@@ -16,6 +16,7 @@ the same (wrong settings), the model goes on with its last good settings, and `f
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from rkllmd.config.settings import Config
 from rkllmd.errors import Code, EngineError, RkllmdError, StateError
@@ -27,7 +28,7 @@ from rkllmd.scheduling.lane import Lane, Wish
 from rkllmd.scheduling.recipe import Recipe
 from rkllmd.scheduling.residency import Resident
 from rkllmd.scheduling.snapshots import Snapshots
-from rkllmd.scheduling.stop import Stop
+from rkllmd.scheduling.stop import Stop, StopReason
 from rkllmd.scheduling.turns import Priority, Turns
 from rkllmd.worker.channel import PrefillProgress
 from rkllmd.worker.supervisor import Supervisor
@@ -46,7 +47,9 @@ class Scheduler:
         available_memory: Callable[[], int | None],
         on_change: Callable[[ModelName], None],
         on_queue: Callable[[ModelName], None],
+        on_freed: Callable[[ModelName, StopReason, float], None],
     ) -> None:
+        """`on_freed` is told of each run that was stopped, once its worker is free again."""
         self.config = config
         self.lanes: dict[ModelName, Lane] = {}
         self.failures: dict[ModelName, tuple[ModelEntry, str]] = {}
@@ -55,6 +58,7 @@ class Scheduler:
         self._available_memory = available_memory
         self._on_change = on_change
         self._on_queue = on_queue
+        self._on_freed = on_freed
         self.snapshots = Snapshots(config)
         self._loads: dict[ModelName, asyncio.Task[Lane]] = {}
         self._reserved: dict[ModelName, int] = {}
@@ -214,9 +218,13 @@ class Scheduler:
                 await self.unload(name)
             recipe = self._recipe(entry)
             turns = Turns(self.config.queue.length_max)
-            supervisor = self._supervisor(recipe)
             lane = Lane(
-                recipe, supervisor, turns, self.snapshots, lambda: self._on_queue(entry.name)
+                recipe,
+                self._supervisor(recipe),
+                turns,
+                self.snapshots,
+                partial(self._on_queue, entry.name),
+                partial(self._on_freed, entry.name),
             )
             self.lanes[entry.name] = lane
             try:

@@ -2,25 +2,27 @@
 
 When a run is to begin for another session than the one whose state the worker holds, that state is
 written to a file of its own, and loaded again when its session speaks next. It is done where it
-pays (`is_worth_keeping`), for engines that save what they hold without computing it again: those
-with a tokenizer. Each session has one file at most for each model.
+pays (`is_worth_keeping`), unless the engine said that it cannot save this model's state. What is
+kept is exactly what the engine holds, so nothing is computed again for it. Each session has one
+file at most for each model.
 
 The files are in `.snapshots` in the cache folder, beside `cache.bytes_max`, and are no part of the
 store: they are gone when the daemon starts or leaves, with their model, and with their session.
-What does not work here costs a prefill and no answer.
+They need not outlast a power cut, so nobody waits for the disk. What does not work here costs a
+prefill and no answer.
 """
 
 import asyncio
 import itertools
 import logging
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rkllmd.config.settings import Config
-from rkllmd.errors import RkllmdError, WorkerLost
+from rkllmd.errors import Code, RkllmdError, WorkerLost
 from rkllmd.ids import ModelName
 from rkllmd.runs import Prompt
 from rkllmd.worker.supervisor import Supervisor
@@ -28,6 +30,8 @@ from rkllmd.worker.supervisor import Supervisor
 FOLDER = ".snapshots"
 GAIN_TOKENS_MIN = 128
 """What is prefilled as fast as a file is written and read."""
+TOKEN_BYTES = 4
+"""Of text, where tokens cannot be counted; a token of a known language has about as many."""
 
 journal = logging.getLogger("rkllmd")
 
@@ -56,15 +60,19 @@ class Snapshot:
 
 def is_worth_keeping(live: Live, session: str | None, prompt: Prompt) -> bool:
     """Whether a state is to be written before a prompt of this session is run over it."""
-    if live.session is None or live.session == session or live.prompt.kind != "tokens":
+    if live.session is None or live.session == session:
         return False
     kept = max(live.prompt.common_units(prompt), live.stored_units)
-    return live.prompt.units - kept >= GAIN_TOKENS_MIN
+    return live.prompt.units - kept >= _gain_units_min(live.prompt)
 
 
 def is_worth_loading(snapshot: Snapshot, prompt: Prompt, had_units: int) -> bool:
     """Whether a state has clearly more of a prompt than there is without it."""
-    return snapshot.prompt.common_units(prompt) - had_units >= GAIN_TOKENS_MIN
+    return snapshot.prompt.common_units(prompt) - had_units >= _gain_units_min(prompt)
+
+
+def _gain_units_min(prompt: Prompt) -> int:
+    return GAIN_TOKENS_MIN * (1 if prompt.kind == "tokens" else TOKEN_BYTES)
 
 
 def surplus(snapshots: Iterable[Snapshot], bytes_max: int) -> list[Snapshot]:
@@ -81,6 +89,8 @@ class Snapshots:
         self.config = config
         self._folder = Path(config.paths.cache) / FOLDER
         self._known: dict[tuple[ModelName, str], Snapshot] = {}
+        self._cannot: set[ModelName] = set()
+        """Models whose state their engine has refused to save."""
         self._numbers = itertools.count(1)
 
     async def clear(self) -> None:
@@ -89,17 +99,17 @@ class Snapshots:
         await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
 
     def find(self, model: ModelName, session: str | None) -> Snapshot | None:
-        """A session's state, unless it is too old."""
-        snapshot = self._known.get((model, session)) if session is not None else None
-        expire_s = self.config.sessions.expire_s
-        return snapshot if snapshot and _now() - snapshot.used <= expire_s else None
+        """A session's state."""
+        return self._known.get((model, session)) if session is not None else None
 
     async def keep(self, model: ModelName, live: Live, worker: Supervisor) -> None:
         """Write what a worker holds; raises only what the worker's death does."""
         assert live.session is not None, "only sessions have snapshots"
         before = self._known.get((model, live.session))
-        if self.config.sessions.snapshot_bytes_max == 0 or (
-            before and before.prompt == live.prompt
+        if (
+            self.config.sessions.snapshot_bytes_max == 0
+            or model in self._cannot
+            or (before and before.prompt == live.prompt)
         ):
             return
         path = self._folder / f"{next(self._numbers)}.state"
@@ -112,6 +122,8 @@ class Snapshots:
             await _remove([path])
             if isinstance(problem, WorkerLost):
                 raise
+            if isinstance(problem, RkllmdError) and problem.code is Code.UNSUPPORTED:
+                self._cannot.add(model)
             return
         snapshot = Snapshot(model, live.session, live.prompt, path, size, _now())
         self._known[model, live.session] = snapshot
@@ -120,12 +132,17 @@ class Snapshots:
         await _remove([before.path] if before else [])
 
     async def forget_model(self, model: ModelName) -> None:
-        """Its states fit no other load of it."""
+        """Its states fit no other load of it, which may be able to do more."""
+        self._cannot.discard(model)
         await self._forget([one for one in self._known.values() if one.model == model])
 
     async def forget_session(self, session: str) -> None:
         """It is not to be remembered."""
         await self._forget([one for one in self._known.values() if one.session == session])
+
+    async def retain(self, sessions: Container[str]) -> None:
+        """Forget those of all other sessions."""
+        await self._forget([one for one in self._known.values() if one.session not in sessions])
 
     async def forget(self, snapshot: Snapshot) -> None:
         """It cannot be used."""

@@ -1,6 +1,8 @@
 """The one way to end a request early, whoever wants it ended and wherever it is just then."""
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -36,13 +38,15 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason: StopReason | None = None
+        self.at = math.inf
+        """When it was set, by the clock of the loop and of `time.monotonic`."""
         self._subscribers: list[Callable[[StopReason], None]] = []
 
     def set(self, reason: StopReason) -> None:
         """Stop."""
         if self.reason is not None:
             return
-        self.reason = reason
+        self.reason, self.at = reason, time.monotonic()
         for subscriber in self._subscribers[:]:
             subscriber(reason)
 

@@ -41,6 +41,7 @@ from rkllmd.registry.models import ModelEntry
 from rkllmd.scheduling.background import BackgroundWorkers
 from rkllmd.scheduling.scheduler import Scheduler
 from rkllmd.scheduling.sessions import Sessions
+from rkllmd.scheduling.stop import StopReason
 from rkllmd.service import journal as log
 from rkllmd.service.faces import Faces
 from rkllmd.service.memory import available_bytes
@@ -103,7 +104,11 @@ class Daemon:
         self._inventory = Inventory(config)
         self._caches = Caches(config.cache, self._trigger)
         self._scheduler = Scheduler(
-            config, available_bytes, self._on_model_change, self._on_queue_change
+            config,
+            available_bytes,
+            self._on_model_change,
+            self._on_queue_change,
+            self._on_freed,
         )
         self._news = NewsDesk()
         self._reconciler = Reconciler(
@@ -283,6 +288,9 @@ class Daemon:
         reason = "" if lane is None else lane.supervisor.reason
         self._news.tell("model", model=name, state=state, reason=reason)
 
+    def _on_freed(self, name: ModelName, reason: StopReason, seconds: float) -> None:
+        self._metrics.note_freed(name, reason, seconds)
+
     def _on_cache_change(self, key: Key, what: str, reason: str) -> None:
         self._metrics.note_cache(key[0], what)
         self._news.tell("cache", model=key[0], name=key[1], state=what, reason=reason)
@@ -341,6 +349,8 @@ class Daemon:
             pause = STATUS_SECONDS if at is None else max(at - self._services.now(), 1.0)
             await asyncio.sleep(min(pause, STATUS_SECONDS))
             await self._scheduler.expire()
+            remembered = self._services.sessions.all(self._services.now())
+            await self._scheduler.snapshots.retain({one.name for one in remembered})
 
     async def _beat(self) -> None:
         """Tell systemd that this loop turns; a run that hangs is ended by its supervisor."""

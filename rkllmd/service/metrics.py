@@ -22,6 +22,7 @@ from rkllmd.ids import ModelName
 from rkllmd.operations.call import Call, Handler, Reply
 from rkllmd.operations.services import Services
 from rkllmd.protocol.messages import Done, Request
+from rkllmd.scheduling.stop import StopReason
 from rkllmd.worker.ends import WorkerEnd
 from rkllmd.worker.supervisor import State
 
@@ -58,6 +59,10 @@ class Metrics:
             "rkllmd_cancel_seconds", "From a cancel to the end of its request",
             buckets=CANCEL_SECONDS, registry=registry,
         )  # fmt: skip
+        self._freed = Histogram(
+            "rkllmd_worker_freed_seconds", "From what stopped a run until its worker was free",
+            ["model", "reason"], buckets=CANCEL_SECONDS, registry=registry,
+        )  # fmt: skip
         self._tokens = Counter(
             "rkllmd_tokens", "Tokens that were prefilled, found in a cache, or generated",
             ["model", "kind"], registry=registry,
@@ -90,8 +95,6 @@ class Metrics:
 
         async def handle(request: Request, call: Call) -> Reply:
             outcome = "internal"
-            cancelled_at: list[float] = []
-            forget = call.stop.subscribe(lambda _: cancelled_at.append(time.monotonic()))
             try:
                 reply = await handler(request, call)
                 outcome = str(reply.reason) if isinstance(reply, Done) else "ok"
@@ -101,10 +104,9 @@ class Metrics:
                 outcome = str(error.code)
                 raise
             finally:
-                forget()
                 self._requests.labels(call.caller.transport, request.op, outcome).inc()
-                if cancelled_at:
-                    self._cancel.observe(time.monotonic() - cancelled_at[0])
+                if call.stop.reason is StopReason.CANCELLED:
+                    self._cancel.observe(time.monotonic() - call.stop.at)
             return reply
 
         return handle
@@ -112,6 +114,10 @@ class Metrics:
     def note_http(self, endpoint: str, status: int) -> None:
         """An HTTP request was answered."""
         self._http.labels(endpoint, str(status)).inc()
+
+    def note_freed(self, model: ModelName, reason: StopReason, seconds: float) -> None:
+        """A run that was stopped has left its worker to the next one."""
+        self._freed.labels(model, str(reason)).observe(seconds)
 
     def note_cache(self, model: str, change: str) -> None:
         """A cache was built, verified, evicted, …"""

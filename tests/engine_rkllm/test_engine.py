@@ -68,6 +68,25 @@ def test_a_state_outlives_its_engine(engine: Engine, version: str, tmp_path: Pat
     assert stats.cached_tokens == saved.tokens
 
 
+@pytest.mark.parametrize("version", VERSIONS[1:], indirect=True)  # 1.1 keeps nothing of a run
+def test_what_is_held_is_saved_without_computing_it_again(
+    engine: Engine, fresh: Engine, tmp_path: Path
+) -> None:
+    answer(engine, turn("hello"))
+    held = engine.held()
+    assert held is not None
+    more = held.text + turn("and the door?")
+    saved = engine.save_state(tmp_path / "state", held, never, no_progress)
+    assert saved is not None
+    assert saved.tokens > 20
+    assert saved.prefilled_tokens <= 1
+    expected, _ = answer(engine, more)
+    fresh.load_state(tmp_path / "state")
+    said, stats = answer(fresh, more)
+    assert said == expected
+    assert stats.cached_tokens >= saved.tokens - 1
+
+
 def test_an_unrelated_prompt_claims_nothing(engine: Engine, tmp_path: Path) -> None:
     answer(engine, turn("hello"))
     save(engine, tmp_path / "state")

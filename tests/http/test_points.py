@@ -316,6 +316,19 @@ def test_what_has_not_happened_has_its_family(http):
         assert f"# TYPE rkllmd_{family}\n" in text, family
 
 
+def test_how_soon_a_stopped_run_is_over_is_measured(home):
+    members = {"text": "go", "max_tokens": 1500, "temperature": 0, "stream": "tokens"}
+    with home.client() as client:
+        events = client.events("chat", priority="background", **members)
+        next(event for event in events if event["event"] == "delta")
+        home.greedy("hello", priority="voice")
+        next(event for event in events if event["event"] == "delta")
+    # The client has left in the middle.
+    for reason in ("give_way", "cancelled"):
+        sample = f'rkllmd_worker_freed_seconds_count{{model="parrot",reason="{reason}"}}'
+        home.until(lambda sample=sample: metric(home, sample), sample)
+
+
 def test_a_worker_that_dies_is_counted(home):
     crashes = 'rkllmd_worker_crashes_total{kind="signal",model="parrot"}'
     restarts = 'rkllmd_worker_restarts_total{model="parrot"}'

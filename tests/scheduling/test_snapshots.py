@@ -10,6 +10,7 @@ from rkllmd.runs import Prompt, RunStats
 from rkllmd.scheduling.pace import Pace
 from rkllmd.scheduling.snapshots import (
     GAIN_TOKENS_MIN,
+    TOKEN_BYTES,
     Live,
     Snapshot,
     is_worth_keeping,
@@ -33,8 +34,16 @@ def test_only_what_is_lost_and_long_is_kept():
     assert not is_worth_keeping(live, "b", LONG), "nothing of it is lost"
     assert not is_worth_keeping(Live(None, LONG, 0), "b", OTHER), "nobody comes back for it"
     assert not is_worth_keeping(Live("a", LONG, 1), "b", OTHER), "the store has enough of it"
-    text = Prompt.of_text("x" * 1000)
-    assert not is_worth_keeping(Live("a", text, 0), "b", OTHER), "saving would compute it again"
+
+
+def test_text_counts_by_the_bytes_that_a_token_has():
+    text = Prompt.of_text("x" * GAIN_TOKENS_MIN * TOKEN_BYTES)
+    other = Prompt.of_text("another")
+    assert is_worth_keeping(Live("a", text, 0), "b", other)
+    assert not is_worth_keeping(Live("a", text, 1), "b", other)
+    kept = Snapshot(ModelName("m"), "a", text, Path("a"), 1, used=0)
+    assert is_worth_loading(kept, text, had_units=0)
+    assert not is_worth_loading(kept, text, had_units=1)
 
 
 def test_what_has_clearly_more_is_loaded():

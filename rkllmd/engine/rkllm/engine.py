@@ -16,7 +16,6 @@ and what is held after a shift is let go. How long a prompt is, is not known bef
 Prefill cannot be interrupted: an abort takes effect at the first token.
 """
 
-import os
 import shutil
 import time
 from dataclasses import replace
@@ -98,13 +97,15 @@ class RkllmEngine:
     ) -> StateInfo | None:
         """Write the state after `prompt`: a run that ends at its first token saves it.
 
-        Nothing is held before, so that what was prefilled is the whole prompt and the file's count
-        can be compared with it. Before 1.3.0 the file may hold the sampled token as well.
+        What is held already is saved as it is (not seen on a board yet). Otherwise nothing is held
+        before, so that what was prefilled is the whole prompt and the file's count can be compared
+        with it. Before 1.3.0 the file may hold the sampled token as well.
         """
         del on_progress
         if should_stop():
             return None
-        self.reset()
+        if prompt != self._held:
+            self.reset()
         path.unlink(missing_ok=True)
         answer = Answer(0, _no_piece, should_stop, self._handle.abort)
         log = Listening()
@@ -118,8 +119,6 @@ class RkllmEngine:
                     Code.STORAGE_FULL, f"There is no room for the state file {path}."
                 ) from error
             raise
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
         self._set_state_files(YES)
         self._file_tokens = stats.prompt_tokens
         return StateInfo(stats.prompt_tokens, stats.prefilled_tokens, stats.prefill_ms)

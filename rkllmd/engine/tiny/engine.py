@@ -144,7 +144,7 @@ class TinyEngine:
     def save_state(
         self, path: Path, prompt: Prompt, should_stop: ShouldStop, on_progress: OnProgress
     ) -> StateInfo | None:
-        """Write the state after `prompt`, flushed to the disk; None when it was stopped."""
+        """Write the state after `prompt`; None when it was stopped."""
         tokens = self._tokens(prompt, room_for=0)
         with self._nothing_held_after_an_error():
             start = time.perf_counter()

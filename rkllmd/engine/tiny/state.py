@@ -48,7 +48,7 @@ def weights(model: Transformer) -> Iterator[Floats]:
 
 
 def write_state(path: Path, model: Transformer, own: bytes, tokens: Sequence[int]) -> None:
-    """Write the state of these first tokens and flush it to the disk."""
+    """Write the state of these first tokens."""
     parts = [part.data for part in (np.asarray(tokens, "<i4"), *places(model, len(tokens)))]
     crc = 0
     for part in parts:
@@ -57,8 +57,6 @@ def write_state(path: Path, model: Transformer, own: bytes, tokens: Sequence[int
     try:
         with path.open("wb") as file:
             file.writelines([header, struct.pack("<I", zlib.crc32(header)), *parts])
-            file.flush()
-            os.fsync(file.fileno())
     except OSError as problem:
         size_bytes = len(header) + 4 + sum(part.nbytes for part in parts)
         raise unwritten(path, problem, size_bytes) from problem

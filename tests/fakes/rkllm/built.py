@@ -1,7 +1,11 @@
-"""The simulated runtime, built once for each test session, and models for it."""
+"""The simulated runtime, built once for each test session, and models for it.
+
+RKLLM_SIM_OPTIONS adds options for gcc; `tools/sanitize` uses it.
+"""
 
 import atexit
 import functools
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,6 +27,7 @@ def _folder() -> Path:
 def built(version: str, *options: str, layout: str | None = None) -> Path:
     """The library of a release."""
     folder = Path(tempfile.mkdtemp(dir=_folder()))
+    options = (*os.environ.get("RKLLM_SIM_OPTIONS", "").split(), *options)
     return build(version, folder / "librkllmrt.so", *options, layout=layout)
 
 

@@ -91,7 +91,7 @@ static int character_bytes(unsigned char first) {
 }
 
 static void say(Run *run, const Piece *piece) {
-    if (script_number(&run->script, "null_text", -1) == run->sampled) {
+    if (run->faulty && script_number(&run->script, "null_text", -1) == run->sampled) {
         deliver_piece(run, piece, RKLLM_RUN_NORMAL, NULL);
         return;
     }
@@ -295,6 +295,9 @@ static Run *begin(Handle *handle, const RKLLMInput *input, const RKLLMInferParam
     if (infer->prompt_cache_params && infer->prompt_cache_params->save_prompt_cache)
         run->save_path = infer->prompt_cache_params->prompt_cache_path;
     script_open(&run->script, handle->model);
+    const char *match = script_text(&run->script, "match");
+    run->faulty = !match || (input->input_type == RKLLM_INPUT_PROMPT &&
+                             strstr(input->prompt_input, match) != NULL);
     static __thread char answer[4096];
     int top_k = handle->top_k;
 #if LAYOUT >= V1_3_0
@@ -302,12 +305,9 @@ static Run *begin(Handle *handle, const RKLLMInput *input, const RKLLMInferParam
         top_k = infer->sampling_params->top_k;
 #endif
     run->draws = top_k != 1 && script_number(&run->script, "draw", 0);
-    const char *given = script_text(&run->script, "answer");
+    const char *given = run->faulty ? script_text(&run->script, "answer") : NULL;
     if (given)
         run->answer = strcpy(answer, given);
-    const char *match = script_text(&run->script, "match");
-    run->faulty = !match || (input->input_type == RKLLM_INPUT_PROMPT &&
-                             strstr(input->prompt_input, match) != NULL);
     return run;
 }
 

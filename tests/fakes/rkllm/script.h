@@ -7,7 +7,7 @@
  *     init, load, save, prefill, token.N   crash | abort | exit | hang | error
  *     init                                 also oom (-1 and a log line) and silent (0 and no handle)
  *     save                                 also torn, empty, none: what becomes of the file
- *     match=TEXT                           faults of a run happen only where its prompt has TEXT
+ *     match=TEXT                           faults and `answer` only in runs whose prompt has TEXT
  *     noise=N                              N odd lines on stdout and on stderr at every event
  *     null_text=N                          token N comes with text NULL
  *     late_finish_ms=N                     FINISH comes from a thread after rkllm_run returned
