@@ -35,7 +35,7 @@ run-sim: $(VENV)/run
 
 # Most tests wait for processes, so more of them than cores run at a time.
 test: check
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 4 --no-loadscope-reorder
 
 check: $(VENV)/test
 	tools/check

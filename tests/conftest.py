@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 import pytest_asyncio
 from blockbuster import BlockBuster
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parent.parent
 
@@ -91,20 +92,28 @@ async def no_task_left():
     assert not left, f"left running: {left}"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Watch the tasks of every asynchronous test, around all its other fixtures.
+class Together(LoadScopeScheduling):
+    """Keeps a file's tests together, as they share daemons, and all that share a booted root."""
 
-    A file's tests stay together, as they share daemons; all that boot a systemd share its root, and
-    come first since they take longest.
+    def _split_scope(self, nodeid):
+        file = nodeid.split("::")[0]
+        return "tests/systemd" if file.startswith("tests/systemd/") else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Who runs what, where several run at a time."""
+    return Together(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest, and watch the tasks of every asynchronous test.
+
+    They are watched around all the test's other fixtures.
     """
     items.sort(key=lambda item: item.path.parent.name != "systemd")
     for item in items:
         if inspect.iscoroutinefunction(getattr(item, "obj", None)):
             item.fixturenames.insert(0, "no_task_left")
-        folder = item.path.parent
-        together = folder if folder.name == "systemd" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(together.relative_to(ROOT))))
 
 
 def pytest_collection_finish():
