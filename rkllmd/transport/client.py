@@ -37,13 +37,12 @@ from rkllmd.protocol.framing import FramingProblem, LineReader
 from rkllmd.protocol.messages import Done, Event
 from rkllmd.transport.listen import peer_of
 from rkllmd.transport.outbox import Outbox
+from rkllmd.transport.server import LINGER_SECONDS
 
 if TYPE_CHECKING:
     from rkllmd.transport.lines import LinesServer
 
 LINES_PER_TURN = 16
-LINGER_SECONDS = 2.0
-"""How long a client that is not heard any more may take to read why."""
 
 logger = logging.getLogger(__name__)
 
