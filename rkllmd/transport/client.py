@@ -245,7 +245,12 @@ class Client(asyncio.Protocol):
         )
 
     async def _deliver(self, call: Call, request_id: RequestId, event: Event) -> None:
-        await self._outbox.room()
+        try:
+            await self._outbox.room()
+        except StateError:
+            if not self._is_lost:
+                raise
+            return  # The call is cancelled; its end is to be that of a cancel, and remembered.
         if not self._connection.is_open(call):
             raise InternalError(Code.INTERNAL, "an event after the end of its request")
         self._outbox.put(encode_event(request_id, event))
