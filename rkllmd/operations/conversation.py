@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rkllmd.chat.languages import wish_for
 from rkllmd.errors import Code, RequestError
 from rkllmd.ids import CacheName, SessionName
 from rkllmd.operations.call import Call
@@ -75,7 +76,7 @@ class Talk:
 
     def render(self, model: LoadedModel) -> str:
         """The whole prompt."""
-        messages = self.messages
+        messages = self._spoken()
         if all(message.role in OWN_SYSTEM for message in messages):
             return self._prefix(model)
         text = model.template.render(messages, self.tools, self.request.thinking).text
@@ -116,6 +117,16 @@ class Talk:
             self.services.caches.saw(
                 model, client, system, text, prefix, self.tools, thinking=self.request.thinking
             )
+
+    def _spoken(self) -> list[Message]:
+        """The messages with the wish for the language that is spoken, where it is another one."""
+        wish = wish_for(self.request.language, self.entry.settings.languages[0])
+        whole = self.messages[: -1 if self.partial else None] if wish else []
+        turns = [
+            replace(one, content=content_text(one) + wish) if one.role == "user" else one
+            for one in whole
+        ]
+        return turns + self.messages[len(turns) :]
 
     def _system(self) -> list[Message]:
         head = itertools.takewhile(lambda message: message.role in OWN_SYSTEM, self.messages)
