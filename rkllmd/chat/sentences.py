@@ -81,6 +81,15 @@ class SentenceSplitter:
         """What was not reported yet."""
         self._judged = 0
         """Before this place in the text nothing ends."""
+        self._done = 0
+        """How much was fed before the text."""
+        self.ends: list[int] = []
+        """Where the sentences that were reported ended, in all that was fed."""
+
+    @property
+    def certain(self) -> int:
+        """How much of what was fed belongs to the sentences reported, or to the one after them."""
+        return self._done + self._judged
 
     def feed(self, text: str) -> list[str]:
         """The sentences that are certain now."""
@@ -90,18 +99,27 @@ class SentenceSplitter:
     def flush(self) -> list[str]:
         """The rest, when nothing more comes."""
         sentences = self._take(final=True)
-        rest, self._text, self._judged = self._text.strip(), "", 0
-        return [*sentences, rest] if rest else sentences
+        rest = self._text.strip()
+        self._drop(len(self._text))
+        if rest:
+            sentences.append(rest)
+            self.ends.append(self._done)
+        return sentences
 
     def _take(self, *, final: bool) -> list[str]:
         sentences = []
         while (end := self._end(final=final)) is not None:
             sentence = self._text[:end].strip()
-            self._text, self._judged = self._text[end:], 0
+            self._drop(end)
             if sentence:
                 sentences.append(sentence)
+                self.ends.append(self._done)
                 self._early = False
         return sentences
+
+    def _drop(self, end: int) -> None:
+        self._text, self._judged = self._text[end:], 0
+        self._done += end
 
     def _end(self, *, final: bool) -> int | None:
         places = _ALL_PLACES if self._early else _LATER_PLACES

@@ -12,6 +12,7 @@ it is there, so however the text is cut, the same comes out. What opens and neve
 
 import re
 import string
+from collections.abc import Iterator
 from enum import Enum
 
 TOKEN_CHARACTERS_MAX = 2000
@@ -75,22 +76,23 @@ class SpeechFilter:
 
     def feed(self, text: str) -> str:
         """What can be spoken now."""
-        self._text += text
-        return self._take(final=False)
+        return "".join([said for _, said in self.read(text)])
 
     def flush(self) -> str:
         """The rest, when nothing more comes."""
-        return self._take(final=True)
+        return "".join([said for _, said in self.read("", final=True)])
 
-    def _take(self, *, final: bool) -> str:
+    def read(self, text: str, *, final: bool = False) -> Iterator[tuple[str, str]]:
+        """Read on, token by token: what is written, and what of it can be spoken."""
+        self._text += text
         while self._text:
             taken = self._token(final=final)
             if taken == WAIT:
                 break
-            self._before = self._text[taken - 1]
-            self._text = self._text[taken:]
-        said, self._said = "".join(self._said), []
-        return said
+            written, self._text = self._text[:taken], self._text[taken:]
+            self._before = written[-1]
+            said, self._said = "".join(self._said), []
+            yield written, said
 
     def _token(self, *, final: bool) -> int:
         """Take one token; how long it is."""

@@ -202,6 +202,7 @@ async def chat(services: Services, request: Chat, call: Call) -> Done:
         thinking=request.thinking,
         language=request.language or entry.settings.languages[0],
         tools=talk.tools,
+        max_sentences=request.max_sentences,
     )
     output = Output(call, manner)
     services.supersede(request.session)
@@ -224,7 +225,8 @@ async def complete(services: Services, request: Complete, call: Call) -> Done:
     """Go on with a text."""
     entry = services.model(request.model)
     text = Continuation(services, entry, request)
-    output = Output(call, Manner(request.stream, bool(request.speech)))
+    manner = Manner(request.stream, bool(request.speech), max_sentences=request.max_sentences)
+    output = Output(call, manner)
     generator = Generator(
         services, entry, request, call, text, output, PRIORITIES[request.priority]
     )

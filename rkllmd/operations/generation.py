@@ -7,7 +7,7 @@ time runs out, the client leaves.
 
 import asyncio
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -78,6 +78,8 @@ class Outcome:
     prefill_ms: float = 0.0
     decode_ms: float = 0.0
     first_s: float | None = None
+    first_sentence_s: float | None = None
+    last_s: float | None = None
     total_s: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
@@ -125,6 +127,10 @@ class Outcome:
                     else None
                 ),
                 decode_ms=round(self.decode_ms, 3),
+                first_sentence_ms=(
+                    None if self.first_sentence_s is None else _ms(self.first_sentence_s)
+                ),
+                last_token_ms=None if self.last_s is None else _ms(self.last_s),
             ),
             warnings=tuple(self.warnings),
         )
@@ -149,6 +155,8 @@ class Generator:
     lane: Lane | None = None
     """Once the model was loaded."""
     _reported_at: float = 0.0
+    _enough: Callable[[], None] = lambda: None
+    """Ends the run that goes on."""
 
     async def run(self) -> Outcome:
         """Generate; the outcome is whole also when the request was stopped on its way."""
@@ -158,9 +166,13 @@ class Generator:
         except Stopped as stopped:
             self.outcome.reason = self._reason(stopped.reason)
         await self.output.finish()
+        if self.output.is_full and self.outcome.reason == "stop":
+            self.outcome.reason = "length"
         if self.output.calls:
             self.outcome.reason = "tool_calls"
         self._warn(*self.output.problems)
+        if self.output.first_sentence_at is not None:
+            self.outcome.first_sentence_s = self.output.first_sentence_at - self.call.arrived
         self.outcome.total_s = self._elapsed()
         return self.outcome
 
@@ -194,6 +206,8 @@ class Generator:
             finally:
                 self._note_caches(part)
             self.outcome.add(part)
+            if self.output.is_full:
+                return "length"
             if part.reason is StopReason.GIVE_WAY:
                 continue
             if isinstance(part.reason, StopReason):
@@ -213,6 +227,7 @@ class Generator:
         settings = self.services.config
         now = _now()
         stop, forget = self.call.stop.child()
+        self._enough = lambda: stop.set(StopReason.ENOUGH)
         wish = Wish(
             priority=self.priority,
             user=self.call.caller.user,
@@ -270,9 +285,12 @@ class Generator:
         )
 
     async def _on_text(self, piece: str) -> None:
+        self.outcome.last_s = self._elapsed()
         if self.outcome.first_s is None:
-            self.outcome.first_s = self._elapsed()
+            self.outcome.first_s = self.outcome.last_s
         await self.output.take(piece)
+        if self.output.is_full:
+            self._enough()
 
     def _forget(self) -> bool:
         if self.output.told:

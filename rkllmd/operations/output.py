@@ -1,15 +1,17 @@
 """From the pieces a worker sends to what the client is told, in the modes it asked for.
 
-    pieces → thinking apart → tool calls apart → deltas, sentences → the client
+    pieces → thinking apart → tool calls apart → so many sentences → deltas, sentences → the client
 
 Each stage holds back what is not certain yet and gives it up at the end.
 """
 
 import secrets
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rkllmd.chat.deltas import SpeechDeltas
+from rkllmd.chat.limit import SentenceLimit
 from rkllmd.chat.sentences import SentenceSplitter
 from rkllmd.chat.speech import SpeechFilter
 from rkllmd.chat.thinking import ThinkingSplitter, opens_thinking
@@ -28,6 +30,7 @@ class Manner:
     thinking: bool = False
     language: str = "en"
     tools: tuple[Tool, ...] = ()
+    max_sentences: int | None = None
 
     @property
     def deltas(self) -> bool:
@@ -48,6 +51,8 @@ class Output:
         self.manner = manner
         self.told = False
         """Whether the client has heard any of it."""
+        self.first_sentence_at: float | None = None
+        """When that was told, by the clock of `Call.arrived`."""
         self.calls: list[ToolCalled] = []
         self.problems: list[str] = []
         self._thinking = ThinkingSplitter("none")
@@ -63,6 +68,13 @@ class Output:
         self._clean = SpeechFilter()
         self._sentences = SentenceSplitter(manner.language) if manner.sentences else None
         self._spoken = 0
+        most = manner.max_sentences
+        self._limit = SentenceLimit(most, manner.language) if most else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing that still comes will be told."""
+        return self._limit is not None and self._limit.reached
 
     def begin(self, model: LoadedModel, prompt: str) -> None:
         """Get ready for a model's way of writing; only before its first piece."""
@@ -86,6 +98,8 @@ class Output:
             await self._say(found.text)
             self.calls = [ToolCalled(_call_id(), *call) for call in found.calls]
             self.problems = list(found.problems)
+        if self._limit is not None:
+            await self._write(self._limit.flush())
         await self._speak(self._clean.flush())
         if self._speech is not None:
             await self._send_deltas(self._speech.flush())
@@ -102,6 +116,10 @@ class Output:
             await self.call.send(Delta(text, channel="thinking"))
 
     async def _say(self, text: str) -> None:
+        await self._write(text if self._limit is None else self._limit.feed(text))
+
+    async def _write(self, text: str) -> None:
+        """Text that belongs to the answer."""
         if not text:
             return
         self.text += text
@@ -127,6 +145,8 @@ class Output:
         for text in texts:
             if text.strip():
                 self.told = True
+                if self.first_sentence_at is None:
+                    self.first_sentence_at = time.monotonic()
                 await self.call.send(Sentence(self._spoken, text, self.manner.language))
                 self._spoken += 1
 

@@ -1,7 +1,8 @@
 """One line in the journal for each request: who asked for what, how long it took, how it ended.
 
     chat uid=1000 pid=4242 model=tiny-assistant session=kitchen prompt=812 cached=790
-    generated=34 queue_ms=0.1 first_ms=41.2 total_ms=380.5 outcome=stop          (on one line)
+    generated=34 queue_ms=0.1 first_ms=41.2 sentence_ms=97.4 total_ms=380.5 outcome=stop
+    (on one line)
 
 What is unknown is left out. Requests that only look are told at the level debug, since programs ask
 them every few seconds; so is `cancel`, of which the cancelled request tells. What was said is
@@ -82,6 +83,9 @@ def _how(record: Record, total_ms: float) -> dict[str, Any]:
             "generated": reply.usage.completion_tokens,
             "queue_ms": round(reply.timing.queue_ms, 1),
             "first_ms": reply.timing.ttft_ms and round(reply.timing.ttft_ms, 1),
+            "sentence_ms": (
+                reply.timing.first_sentence_ms and round(reply.timing.first_sentence_ms, 1)
+            ),
             "total_ms": total_ms,
             "outcome": reply.reason,
         }

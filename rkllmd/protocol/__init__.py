@@ -102,8 +102,8 @@ Requests
 
     The members of generation: model?, use_cache?, format?, max_tokens?, temperature?, top_p?,
     top_k?, repeat_penalty?, frequency_penalty?, presence_penalty?, seed?, stop?, speech?,
-    deadline_ms?, stream? ("sentences", "tokens", "both", false; true is "both"), priority?
-    ("voice", "normal", "background").
+    max_sentences?, deadline_ms?, stream? ("sentences", "tokens", "both", false; true is "both"),
+    priority? ("voice", "normal", "background").
 
     What `help` is asked about is `about`, since `op` is the request's own.
 
@@ -117,8 +117,8 @@ Events
     event       kind, data: what a watch tells
     done        text, reason (stop length tool_calls cancelled deadline), model, session,
                 usage{prompt_tokens, cached_tokens, completion_tokens, cache_hit, cached_prompts},
-                timing{queue_ms, load_ms, prefill_ms, ttft_ms, total_ms, tokens_per_s}, warnings,
-                truncated?, final
+                timing{queue_ms, load_ms, prefill_ms, ttft_ms, first_sentence_ms?, last_token_ms?,
+                decode_ms, total_ms, tokens_per_s}, warnings, truncated?, final
     error       code, message, hint, retryable, details?, final
     ok          what the operation's line above names, final
 
@@ -156,6 +156,15 @@ Meaning
     Honest parameters. What an engine cannot do is refused with `unsupported` where the answer
     would be wrong without it (`format`, `tools` with tool_choice "required"), and else named in
     `warnings`.
+
+    Voices. With `speech` the deltas are cut and cleaned for speaking; `sentence` lines always are.
+    `max_sentences` ends the answer where that sentence ends, with `reason` "length": nothing behind
+    it is told or remembered, and the engine stops. Sentences are counted as they are spoken, a
+    clause that is told early is none. Calls of tools behind the end are not made. The times in
+    `timing` run from the arrival of the request: its turn came after `queue_ms`, model and state
+    were loaded in `load_ms`, the prompt was computed in `prefill_ms` by the engine's clock; the
+    first token, the first sentence and the last token were told after `ttft_ms`,
+    `first_sentence_ms` and `last_token_ms`.
 
     Cancelling stops the engine, in decode and in prefill. Where an engine cannot be stopped in
     prefill, the client's answer ends at once all the same.

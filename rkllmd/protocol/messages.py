@@ -123,6 +123,8 @@ class Generation:
     """Whether the answer comes as `delta` lines, `sentence` lines, both, or only in `done`."""
     speech: bool | None = None
     """Cut and clean deltas for speaking."""
+    max_sentences: Annotated[int, Range(1, 1000)] | None = None
+    """End the answer behind so many whole sentences, and stop the engine there."""
     priority: Priority = "normal"
     """`voice` goes first, `background` last; the others interrupt it."""
     deadline_ms: Annotated[int, Range(1, 86_400_000)] | None = None
@@ -148,7 +150,7 @@ class Conversation(Generation):
     tool_choice: Literal["none", "auto", "required"] | Mapping[str, Any] = "auto"
     """Whether a tool may, must or must not be called, or which one."""
     language: Annotated[str, Length(2, 35)] | None = None
-    """The language that is spoken, as a BCP 47 tag."""
+    """The language that is spoken, as a BCP 47 tag; the model is asked to answer in it."""
     thinking: bool = False
     """Let the model think aloud, on the `thinking` channel."""
 
@@ -529,6 +531,10 @@ class Timing:
     """Decoding, by the engine's clock."""
     decode_ms: float = 0.0
     """Computing the answer, by the engine's clock."""
+    first_sentence_ms: float | None = None
+    """Until the first sentence was told; absent where none was asked for."""
+    last_token_ms: float | None = None
+    """Until the last piece of the answer."""
 
 
 @dataclass(frozen=True, slots=True)

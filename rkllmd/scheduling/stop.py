@@ -19,6 +19,8 @@ class StopReason(StrEnum):
     """A time that was set for it."""
     GIVE_WAY = "give_way"
     """A request with a higher priority."""
+    ENOUGH = "enough"
+    """Whoever writes the answer down: it is as long as it was to be."""
 
 
 class Stopped(Exception):

@@ -27,6 +27,7 @@ from rkllmd.worker.ends import WorkerEnd
 from rkllmd.worker.supervisor import State
 
 FIRST_TOKEN_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
+LAST_TOKEN_SECONDS = (0.1, 0.2, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300, 600)
 WAIT_SECONDS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
 CANCEL_SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 15)
 
@@ -49,6 +50,22 @@ class Metrics:
         )  # fmt: skip
         self._first_token = Histogram(
             "rkllmd_first_token_seconds", "From the arrival of a request to its first token",
+            ["model", "cache"], buckets=FIRST_TOKEN_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._first_sentence = Histogram(
+            "rkllmd_first_sentence_seconds", "From the arrival of a request to its first sentence",
+            ["model", "cache"], buckets=FIRST_TOKEN_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._last_token = Histogram(
+            "rkllmd_last_token_seconds", "From the arrival of a request to its last token",
+            ["model"], buckets=LAST_TOKEN_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._load = Histogram(
+            "rkllmd_load_seconds", "What requests waited for a model or a state to be loaded",
+            ["model"], buckets=WAIT_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._prefill = Histogram(
+            "rkllmd_prefill_seconds", "Computing the prompts of requests, by the engine's clock",
             ["model", "cache"], buckets=FIRST_TOKEN_SECONDS, registry=registry,
         )  # fmt: skip
         self._queue_wait = Histogram(
@@ -154,9 +171,15 @@ class Metrics:
         for kind, count in counts.items():
             self._tokens.labels(done.model, kind).inc(max(count, 0))
         self._queue_wait.labels(done.model).observe(timing.queue_ms / 1000)
+        self._load.labels(done.model).observe(timing.load_ms / 1000)
+        cache = "hit" if usage.cache_hit else "miss"
         if timing.ttft_ms is not None:
-            cache = "hit" if usage.cache_hit else "miss"
+            self._prefill.labels(done.model, cache).observe(timing.prefill_ms / 1000)
             self._first_token.labels(done.model, cache).observe(timing.ttft_ms / 1000)
+        if timing.first_sentence_ms is not None:
+            self._first_sentence.labels(done.model, cache).observe(timing.first_sentence_ms / 1000)
+        if timing.last_token_ms is not None:
+            self._last_token.labels(done.model).observe(timing.last_token_ms / 1000)
 
 
 class _Now(Collector):

@@ -291,7 +291,12 @@ def metric(home, sample):
 
 def test_metrics_count_what_happened(home):
     home.http.chat("count me")
+    home.http.call("POST", "/ask", b"count my sentences")
     for sample in (
+        'rkllmd_first_sentence_seconds_count{cache="hit",model="parrot"}',
+        'rkllmd_last_token_seconds_count{model="parrot"}',
+        'rkllmd_load_seconds_count{model="parrot"}',
+        'rkllmd_prefill_seconds_count{cache="hit",model="parrot"}',
         'rkllmd_first_token_seconds_count{cache="hit",model="parrot"}',
         'rkllmd_tokens_total{kind="cached",model="parrot"}',
         'rkllmd_tokens_total{kind="prefilled",model="parrot"}',
@@ -310,6 +315,8 @@ def test_what_has_not_happened_has_its_family(http):
     text = http.get("/metrics").body.decode()
     for family in (
         "first_token_seconds histogram", "queue_wait_seconds histogram", "cancel_seconds histogram",
+        "first_sentence_seconds histogram", "last_token_seconds histogram",
+        "load_seconds histogram", "prefill_seconds histogram",
         "queue_length gauge", "worker_crashes_total counter", "worker_restarts_total counter",
         "cache_changes_total counter", "npu_load_percent gauge", "temperature_celsius gauge",
     ):  # fmt: skip

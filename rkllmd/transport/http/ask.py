@@ -1,7 +1,8 @@
 """`/ask`: a question in, an answer that can be spoken out, for scripts and speech programs.
 
-In comes `text/plain`, or JSON with `text` and perhaps `language`, `session` and `model`. Out comes
-plain text without Markdown; with `?stream=1` one sentence on each line, as soon as it is certain.
+In comes `text/plain`, or JSON with `text` and perhaps `language`, `session`, `model` and
+`max_sentences`. Out comes plain text without Markdown; with `?stream=1` one sentence on each line,
+as soon as it is certain.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from aiohttp import web
 
 from rkllmd.errors import Code, RequestError, RkllmdError
 from rkllmd.protocol.messages import Chat, Event, Sentence, Session
-from rkllmd.shape import Length
+from rkllmd.shape import Length, Range
 from rkllmd.transport.http.bodies import fit, parse_json
 from rkllmd.transport.http.exchange import JSON, TEXT, Exchange
 from rkllmd.transport.http.streams import Stream
@@ -31,6 +32,8 @@ class AskBody:
     """A conversation that the daemon remembers."""
     model: str | None = None
     """The model; the default one when absent."""
+    max_sentences: Annotated[int, Range(1, 1000)] | None = None
+    """End the answer behind so many whole sentences, and stop the engine there."""
 
 
 async def ask(exchange: Exchange, body: bytes) -> web.StreamResponse:
@@ -41,6 +44,7 @@ async def ask(exchange: Exchange, body: bytes) -> web.StreamResponse:
         language=asked.language,
         session=asked.session,
         model=asked.model or None,
+        max_sentences=asked.max_sentences,
         stream="sentences",
         speech=True,
         priority="voice",
