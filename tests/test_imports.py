@@ -35,6 +35,8 @@ PURE = [
     "scheduling/turns.py", "scheduling/residency.py", "scheduling/states.py",
     "scheduling/sessions.py", "reconcile/plan.py", "watch/settle.py", "promptcache/eviction.py",
     "promptcache/index.py", "promptcache/fingerprint.py", "promptcache/learn.py",
+    "transport/wyoming/frames.py", "transport/wyoming/asked.py", "transport/wyoming/errands.py",
+    "transport/wyoming/programs.py", "transport/wyoming/apologies.py",
     "worker/restarts.py", "protocol", "chat", "shape.py", "errors.py", "ids.py", "runs.py",
 ]  # fmt: skip
 IMPURE = {"asyncio", "os", "pathlib.Path", "time", "socket", "subprocess", "threading", "random"}

@@ -21,7 +21,7 @@ from rkllmd.shape import Place, dotted
 DEFAULT_FILE = Path("/etc/rkllmd/rkllmd.yaml")
 DEFAULT_ORIGIN = "default"
 
-NEEDS_RESTART = frozenset({"paths", "socket", "http"})
+NEEDS_RESTART = frozenset({"paths", "socket", "http", "wyoming"})
 """Sections whose changes wait for a restart: what they name is opened once, at the start."""
 
 
@@ -148,9 +148,14 @@ def _absolute(config: Config, folder: Path) -> Config:
         certificate=config.http.certificate and _below(folder, config.http.certificate),
         certificate_key=config.http.certificate_key and _below(folder, config.http.certificate_key),
     )
+    wyoming = dataclasses.replace(
+        config.wyoming, path=config.wyoming.path and _below(paths.runtime, config.wyoming.path)
+    )
     library = config.engine.library
     engine = dataclasses.replace(config.engine, library=library and _below(folder, library))
-    return dataclasses.replace(config, paths=paths, socket=socket, http=http, engine=engine)
+    return dataclasses.replace(
+        config, paths=paths, socket=socket, http=http, wyoming=wyoming, engine=engine
+    )
 
 
 def _below(folder: Path | str, path: str) -> str:

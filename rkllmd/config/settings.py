@@ -100,6 +100,37 @@ class Http:
 
 
 @dataclass(frozen=True, slots=True)
+class Wyoming:
+    """The Wyoming face, as Home Assistant's voices speak it."""
+
+    path: str = "wyoming.sock"
+    """Its Unix socket, relative to the runtime folder; empty for none. Not used when systemd hands
+    sockets over."""
+    mode: Annotated[str, Pattern(r"0o?[0-7]{3}", "octal digits as chmod takes them, as 0660")] = (
+        "0660"
+    )
+    """The socket file's permissions, as octal digits with a leading 0."""
+    group: str = ""
+    """The socket file's group; empty leaves it as it is."""
+    host: Annotated[str, Length(1, 253)] = "127.0.0.1"
+    """The address for TCP. One that is not loopback is refused without networks."""
+    port: Annotated[int, Range(0, 65_535)] = 0
+    """The port for TCP; 0 for none. 10500 is used by none of the well-known Wyoming services."""
+    networks: tuple[str, ...] = ()
+    """The networks that may come over TCP besides this machine, as 192.168.1.0/24; Wyoming knows no
+    keys."""
+    connections_max: Annotated[int, Range(1, 100_000)] = 256
+    """How many clients may be connected; further ones are told and closed."""
+    stall_s: Annotated[float, Range(0.1, 3600)] = 10.0
+    """How long a client that does not read its answer is tolerated."""
+
+    @property
+    def mode_bits(self) -> int:
+        """The permissions as chmod(2) takes them."""
+        return int(self.mode, 8)
+
+
+@dataclass(frozen=True, slots=True)
 class Models:
     """Which models are loaded, and when they are let go."""
 
@@ -237,6 +268,7 @@ class Config:
     paths: Paths = field(default_factory=Paths)
     socket: Socket = field(default_factory=Socket)
     http: Http = field(default_factory=Http)
+    wyoming: Wyoming = field(default_factory=Wyoming)
     models: Models = field(default_factory=Models)
     engine: Engine = field(default_factory=Engine)
     sampling: Sampling = field(default_factory=Sampling)

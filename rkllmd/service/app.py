@@ -382,7 +382,9 @@ class Daemon:
 
     def _take_config(self, new: Config) -> None:
         old = self._services.config
-        config = replace(new, paths=old.paths, socket=old.socket, http=old.http)
+        config = replace(
+            new, paths=old.paths, socket=old.socket, http=old.http, wyoming=old.wyoming
+        )
         self._services.config = config
         self._scheduler.adopt(config)
         self._caches.config = self._reconciler.config = config.cache

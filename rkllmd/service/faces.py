@@ -1,6 +1,6 @@
 """The ways in: every face of the daemon on its sockets, over the same handler.
 
-aiohttp takes long to load, so the lines' socket is served first.
+aiohttp takes long to load, so the others are served first.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from rkllmd.config.settings import Config
 from rkllmd.operations.call import Handler
 from rkllmd.service.sockets import Sockets
 from rkllmd.transport.lines import LinesServer
+from rkllmd.transport.wyoming.server import WyomingServer
 
 if TYPE_CHECKING:
     from rkllmd.transport.http.server import HttpServer
@@ -35,12 +36,16 @@ class Faces:
         self._read_metrics = read_metrics
         self._on_http = on_http
         self._lines = LinesServer(config.socket, handler)
+        self._wyoming = WyomingServer(config.wyoming, handler, sockets.networks)
         self._http: HttpServer | None = None
 
     async def __aenter__(self) -> Self:
         await self._lines.__aenter__()
         for listener in self._sockets.lines:
             await self._lines.listen(listener.socket)
+        await self._wyoming.__aenter__()
+        for listener in self._sockets.wyoming:
+            await self._wyoming.listen(listener.socket)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -58,7 +63,7 @@ class Faces:
 
     async def close(self, drain_s: float = 0.0) -> None:
         """Leave. A second call, while the first one waits, shortens its wait to the second's."""
-        closing = [self._lines.close(drain_s)]
+        closing = [self._lines.close(drain_s), self._wyoming.close(drain_s)]
         if self._http is not None:
             closing.append(self._http.close(drain_s))
         await asyncio.gather(*closing)

@@ -67,7 +67,7 @@ def test_every_problem_is_told_with_place_found_allowed_and_the_nearest(file: Pa
         "allowed: 'debug', 'info', 'warning', 'error' (did you mean 'info'?)\n"
         "FILE:6:3: log.content: found 'yes' (text), allowed: true or false\n"
         "FILE:7:1: x: found an unknown name, allowed: cache, cancel, engine, http, log, models, "
-        "paths, queue, sampling, sessions, shutdown, socket"
+        "paths, queue, sampling, sessions, shutdown, socket, wyoming"
     )
 
 
