@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -14,7 +15,7 @@ from rkllmd.cli import daemon
 from rkllmd.cli.ctl import program
 from rkllmd.config.loader import load
 from rkllmd.config.settings import Config
-from rkllmd.service.sockets import HTTP, LINES
+from rkllmd.service.sockets import HTTP, LINES, WYOMING
 
 ROOT = Path(__file__).parents[2]
 PAGES = {"rkllmd.8.md": daemon._parser, "rkllmctl.1.md": program.parser}
@@ -76,8 +77,29 @@ def test_the_sockets_are_those_that_clients_and_the_daemon_know():
     assert re.findall(r"^ListenStream=(.*)$", unit, re.MULTILINE) == [
         f"/run/rkllmd/{http.path}", f"{http.host}:{http.port}",
     ]  # fmt: skip
+    wyoming = Config().wyoming
+    assert value("rkllmd-wyoming.socket", "FileDescriptorName") == WYOMING
+    assert value("rkllmd-wyoming.socket", "SocketMode") == wyoming.mode
+    assert value("rkllmd-wyoming.socket", "ListenStream") == f"/run/rkllmd/{wyoming.path}"
+    assert wyoming.port == 0, "TCP is for those who ask for it"
     assert value("rkllmd.socket", "ListenStream") == program.DEFAULT_SOCKET
     assert value("rkllmd.socket", "SocketMode") == Config().socket.mode
+
+
+def test_every_socket_is_handed_to_the_service():
+    sockets = {path.name for path in (ROOT / "systemd").glob("*.socket")}
+    assert set(value("rkllmd.service", "Sockets").split()) == sockets
+    assert all(value(name, "Service") == "rkllmd.service" for name in sockets - {"rkllmd.socket"})
+
+
+def test_avahi_tells_of_the_port_that_the_texts_name():
+    path = "systemd/avahi/rkllmd-wyoming.service"
+    assert f"{path} usr/share/doc/rkllmd/examples" in install()
+    service = ElementTree.parse(ROOT / path).getroot().find("service")
+    assert service.findtext("type") == "_wyoming._tcp"
+    port = service.findtext("port")
+    for text in ("systemd/rkllmd-wyoming.socket", "docs/man/rkllmd.8.md", "docs/wyoming.md"):
+        assert f"ListenStream={port}" in (ROOT / text).read_text()
 
 
 def test_the_unit_waits_longer_than_the_daemon_drains():

@@ -9,7 +9,10 @@ from tests.systemd.waiting import until
 
 MODEL = "/usr/share/rkllmd/models/tiny-assistant"
 PROMPT = "/etc/rkllmd/config/system.txt"
-UNITS = "rkllmd.socket rkllmd-http.socket rkllmd.service rkllmd-performance.service"
+UNITS = (
+    "rkllmd.socket rkllmd-http.socket rkllmd-wyoming.socket rkllmd.service"
+    " rkllmd-performance.service"
+)
 SLOW = "[Service]\nCPUQuota=20%\n"
 
 
@@ -53,10 +56,10 @@ def plain(board):
 
 def test_after_the_installation_it_runs(board):
     assert board.run(f"systemctl is-active {UNITS}", check=False).split() == [
-        "active", "active", "active", "inactive",
+        "active", "active", "active", "active", "inactive",
     ]  # fmt: skip
     assert board.run(f"systemctl is-enabled {UNITS}", check=False).split() == [
-        "enabled", "enabled", "enabled", "disabled",
+        "enabled", "enabled", "enabled", "enabled", "disabled",
     ]  # fmt: skip
     assert caches(board) == {"tiny-assistant/system": "verified"}
     assert board.run("rkllmctl ask 'What is your name?'")
@@ -84,7 +87,7 @@ def test_http_is_served_on_the_sockets_of_systemd(board, address):
 
 
 def test_without_its_port_everything_else_is_served(plain):
-    plain.run("systemctl stop rkllmd rkllmd-http.socket rkllmd.socket")
+    plain.run("systemctl stop rkllmd rkllmd-wyoming.socket rkllmd-http.socket rkllmd.socket")
     taken = "import socket, time; s = socket.create_server(('127.0.0.1', 8080)); time.sleep(1000)"
     plain.run(f"systemd-run --quiet --unit=taken python3 -c {shlex.quote(taken)}")
     until(lambda: "active" in plain.run("systemctl is-active taken", check=False))
