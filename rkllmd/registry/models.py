@@ -4,8 +4,8 @@
   are passed over; of two of the same name the one in the earlier models folder counts.
 - The model file is the first `*.rkllm` or `*.gguf` by name that is a regular file and no adapter of
   the model's; hidden ones are passed over.
-- A GGUF file of up to `TINY_BYTES_MAX` runs on the `tiny` engine, which needs nothing else; a larger
-  one, whatever has its name, on `llama`. `engine` in `model.yaml` asks for one of them.
+- A GGUF file of up to `TINY_BYTES_MAX` runs on the `tiny` engine, which needs nothing else, and a
+  larger one on `llama`. `engine` in `model.yaml` asks for one of them.
 - `model.yaml` beside it overrides settings. If it cannot be used, the model is `broken` with the
   reason; so it is when the model file is empty, unreadable or not for the engine asked for.
 

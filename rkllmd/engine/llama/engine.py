@@ -16,12 +16,13 @@ import time
 from array import array
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 
 from rkllmd.board.cores import big_cores
+from rkllmd.engine.constraint import Constrainer, Course, Free, Vocabulary, capability
 from rkllmd.engine.contract import OnPiece, OnProgress, ShouldStop
 from rkllmd.engine.llama.library import Library
 from rkllmd.engine.llama.need import read_head, refuse_what_does_not_fit
@@ -154,7 +155,7 @@ class LlamaEngine:
                 tokenizer=YES,
                 embeddings=YES,
                 logits=cannot("the llama engine gives tokens only"),
-                grammar=cannot("the llama engine has no grammars"),
+                grammar=capability(),
                 run_sampling=YES,
                 seed=YES,
                 interruptible_prefill=YES,
@@ -181,6 +182,7 @@ class LlamaEngine:
     ) -> RunStats:
         """Answer a prompt."""
         tokens = self._tokens(prompt, room_for=1 if limits.max_tokens else 0)
+        course = self._constrainer.begin(sampling.constraint) if sampling.constraint else Free()
         with self._nothing_held_after_an_error():
             start = time.perf_counter()
             cached = self._keep(tokens, all_but=1 if limits.max_tokens else 0)
@@ -193,7 +195,7 @@ class LlamaEngine:
             if limits.max_tokens and reason == "length":
                 with closing(Sampler(self._library, sampling, tokens)) as sampler:
                     generated, reason = self._decode(
-                        sampler, limits.max_tokens, on_piece, should_stop
+                        sampler, course, limits.max_tokens, on_piece, should_stop
                     )
         return RunStats(
             prompt_tokens=len(tokens),
@@ -338,23 +340,48 @@ class LlamaEngine:
         return found
 
     def _decode(
-        self, sampler: Sampler, max_tokens: int, on_piece: OnPiece, should_stop: ShouldStop
+        self,
+        sampler: Sampler,
+        course: Course,
+        max_tokens: int,
+        on_piece: OnPiece,
+        should_stop: ShouldStop,
     ) -> tuple[int, EndReason]:
         """Generate; how many tokens, and why no more."""
         assert self._context is not None, "an engine that was closed says nothing"
         room = min(max_tokens, self._window - len(self._held))
         said: array[int] = array("i")
         for generated in range(room):
+            if course.complete:
+                return generated, "stop"
             if should_stop():
                 return generated, "cancelled"
             if said:
                 self._compute(said)
+            if course.binds:
+                course.restrict(self._logits())
             token = sampler.choose(self._context)
-            if self._call.vocab_is_eog(self._vocabulary, token):
+            if self._ends(token):
                 return generated, "stop"
+            course.take(token)
             said = array("i", [token])
             on_piece(self._piece(token))
-        return room, "length"
+        return room, "stop" if course.complete else "length"
+
+    def _logits(self) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
+        """Those that the next token will be chosen from, in their own place."""
+        found = self._call.get_logits_ith(self._context, -1)
+        return np.ctypeslib.as_array(found, (self._tokens_known,))
+
+    def _ends(self, token: int) -> bool:
+        return bool(self._call.vocab_is_eog(self._vocabulary, token))
+
+    @cached_property
+    def _constrainer(self) -> Constrainer:
+        tokens = range(self._tokens_known)
+        pieces = [self._piece(token) for token in tokens]
+        ends = [token for token in tokens if self._ends(token)]
+        return Constrainer(Vocabulary(pieces, ends, self.tokenize))
 
     def _piece(self, token: int) -> bytes:
         """What a token adds to the text; nothing for one that is not text."""

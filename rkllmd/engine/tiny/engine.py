@@ -13,11 +13,13 @@ import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from rkllmd import __version__
+from rkllmd.engine.constraint import Constrainer, Course, Free, Vocabulary, capability
 from rkllmd.engine.contract import OnPiece, OnProgress, ShouldStop
 from rkllmd.engine.measures import milliseconds, resident_bytes
 from rkllmd.engine.tiny.gguf import Floats, damaged, open_gguf
@@ -50,7 +52,7 @@ CAPABILITIES = Capabilities(
     tokenizer=YES,
     embeddings=YES,
     logits=cannot("the tiny engine gives tokens only"),
-    grammar=cannot("the tiny engine has no grammars"),
+    grammar=capability(),
     run_sampling=YES,
     seed=YES,
     interruptible_prefill=YES,
@@ -116,6 +118,7 @@ class TinyEngine:
     ) -> RunStats:
         """Answer a prompt."""
         tokens = self._tokens(prompt, room_for=1 if limits.max_tokens else 0)
+        course = self._course(sampling)
         with self._nothing_held_after_an_error():
             start = time.perf_counter()
             cached = self._keep(tokens, all_but=1 if limits.max_tokens else 0)
@@ -127,7 +130,7 @@ class TinyEngine:
             reason: EndReason = "cancelled" if len(self._held) < len(tokens) else "length"
             if hidden is not None and limits.max_tokens and reason == "length":
                 generated, reason = self._decode(
-                    hidden, Sampler(sampling), limits.max_tokens, on_piece, should_stop
+                    hidden, Sampler(sampling), course, limits.max_tokens, on_piece, should_stop
                 )
         return RunStats(
             prompt_tokens=len(tokens),
@@ -236,6 +239,7 @@ class TinyEngine:
         self,
         hidden: Floats,
         sampler: Sampler,
+        course: Course,
         max_tokens: int,
         on_piece: OnPiece,
         should_stop: ShouldStop,
@@ -244,16 +248,30 @@ class TinyEngine:
         room = min(max_tokens, self._context - len(self._held))
         said: array[int] = array("i")
         for generated in range(room):
+            if course.complete:
+                return generated, "stop"
             if should_stop():
                 return generated, "cancelled"
             for rows in self._advance(self._held + said):
                 hidden = rows[-1]
-            token = sampler.choose(self._model.logits(hidden), self._held)
+            logits = self._model.logits(hidden)
+            course.restrict(logits)
+            token = sampler.choose(logits, self._held)
             if token in self._tokenizer.ends:
                 return generated, "stop"
+            course.take(token)
             said = array("i", [token])
             on_piece(self._tokenizer.piece(token))
-        return room, "length"
+        return room, "stop" if course.complete else "length"
+
+    def _course(self, sampling: Sampling) -> Course:
+        return self._constrainer.begin(sampling.constraint) if sampling.constraint else Free()
+
+    @cached_property
+    def _constrainer(self) -> Constrainer:
+        tokenizer = self._tokenizer
+        pieces = [tokenizer.piece(token) for token in range(len(tokenizer))]
+        return Constrainer(Vocabulary(pieces, sorted(tokenizer.ends), self.tokenize))
 
     @contextmanager
     def _nothing_held_after_an_error(self) -> Iterator[None]:
