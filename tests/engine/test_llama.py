@@ -178,7 +178,7 @@ def test_the_head_says_what_a_model_needs(model_path):
     sizes = Sizes()
     head = read_head(library(), model_path)
     token = 2 * 2 * sizes.layers * sizes.kv_heads * sizes.width // sizes.heads
-    assert head.need(512, 128) - head.need(0, 128) == 512 * token
+    assert head.need(512, 64) - head.need(0, 64) == 512 * token
     assert head.need(0, 0) == model_path.stat().st_size < MIB
     assert (head.context_trained, head.vocabulary) == (sizes.context, sizes.vocabulary)
 
