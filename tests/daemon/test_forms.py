@@ -91,17 +91,20 @@ def test_a_call_that_did_not_get_finished_is_none(running):
 
 
 def test_a_form_goes_on_where_others_took_the_worker(running):
-    """A voice request interrupts the answer; it goes on in the middle of its form."""
+    """A voice request interrupts the answer; it goes on in the middle of its form.
+
+    What was said is cut into tokens anew then, and not always into the same, so that a model of
+    random weights may go on with other words.
+    """
     schema = {"type": "array", "items": LIGHT, "minItems": 12, "maxItems": 12}
     members = {"format": schema, "max_tokens": 1000, "temperature": 0, "stream": "tokens"}
-    wanted = running.ask(text="lights", **members)["text"]
-    validate(json.loads(wanted), schema)
     with running.client() as client:
         stream = client.events("chat", text="lights", priority="background", **members)
         next(event for event in stream if event["event"] == "delta")
         running.ask(text="hello", priority="voice", max_tokens=2)
         *_, done = stream
-    assert done["text"] == wanted
+    assert done["reason"] == "stop"
+    validate(json.loads(done["text"]), schema)
 
 
 def test_what_cannot_be_kept_is_refused_in_words(running):
