@@ -84,6 +84,25 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Form:
+    """What an answer may look like: JSON between two fixed texts."""
+
+    schema: str
+    """A JSON Schema, as text."""
+    opening: str = ""
+    closing: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """An answer has to have one of these forms."""
+
+    forms: tuple[Form, ...]
+    begun: str = ""
+    """What of the answer stands at the end of the prompt already."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
     """How the next token is chosen. Temperature 0 is greedy; everything else then has no effect
     but the penalties."""
@@ -97,6 +116,8 @@ class Sampling:
     presence_penalty: float = 0.0
     seed: int | None = None
     """None draws another one each time."""
+    constraint: Constraint | None = None
+    """Only for engines that can keep to one (`Capabilities.grammar`)."""
 
 
 GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0)

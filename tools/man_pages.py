@@ -111,7 +111,9 @@ def _command(command: Command) -> str:
 def _synopsis(one: Argument) -> str:
     name = _name(one)
     if one.names[0].startswith("-"):
-        value = "" if one.more.get("action") else f" *{one.more.get('metavar', 'VALUE')}*"
+        words = one.more.get("metavar", "VALUE")
+        names = (words,) if isinstance(words, str) else words
+        value = "" if one.more.get("action") else "".join(f" *{name}*" for name in names)
         return f"[{name}{value}]"
     many = {"?": f"[{name}]", "*": f"[{name}...]"}
     return many.get(str(one.more.get("nargs")), name)

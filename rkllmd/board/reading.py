@@ -29,6 +29,12 @@ def read_board(root: Path = Path("/")) -> Board:
     )
 
 
+def available_memory(root: Path = Path("/")) -> int | None:
+    """How much memory can be had without swapping, where the kernel says it."""
+    memory = parse.memory(_first(root, ["proc/meminfo"]))
+    return memory.available_bytes if memory else None
+
+
 def _text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")

@@ -151,7 +151,7 @@ class Engine:
     """How model files are run."""
 
     threads: Annotated[int, Range(0, 256)] = 0
-    """Threads of the CPU engines; 0 lets the engine choose."""
+    """Threads of the CPU engines; 0 lets them choose: tiny one, llama one on each big core."""
     load_s: Annotated[float, Range(1, 3600)] = 180.0
     """How long loading a model may take."""
     hello_s: Annotated[float, Range(0.5, 600)] = 30.0
@@ -295,7 +295,7 @@ class ModelSettings:
     """What `model.yaml` beside a model file can say; every key is optional."""
 
     engine: Literal["tiny", "llama", "rkllm"] | None = None
-    """Which engine runs it; by the file's ending when absent."""
+    """Which engine runs it; by the file's ending, and a GGUF's size, when absent."""
     context: Annotated[int, Range(32, 1_048_576)] | None = None
     """Tokens that prompt and answer may have together; the model's own limit when absent."""
     template: str | None = None
@@ -337,4 +337,4 @@ class ModelSettings:
     base_domain_id: Annotated[int, Range(0, 15)] = 0
     """The NPU's memory domain from which loading starts (rkllm)."""
     cpus: tuple[Annotated[int, Range(0, 31)], ...] = ()
-    """The CPU cores that the runtime may use (rkllm); empty leaves the choice to it."""
+    """The CPU cores that the engine may use (rkllm, llama); empty leaves the choice to it."""

@@ -14,6 +14,8 @@ Semantics, the same for all engines (they are those measured on the vendor's run
   token. After it said yes nothing more is computed, the state stays valid and is kept.
 - `on_piece` gets the bytes of each generated token as they come; characters may be cut. It is
   called on the thread that called `run`.
+- With `sampling.constraint` only tokens that its forms allow are chosen, and a run ends by itself
+  only where a form is complete. A form that cannot be kept is refused before anything is computed.
 - Every failure is an `RkllmdError` of `errors.py` (`load_failed`, `out_of_memory`, `engine_error`,
   `context_overflow`, `unsupported`). After an `engine_error` the engine holds nothing, but goes on.
 

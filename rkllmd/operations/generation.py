@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from rkllmd.chat.forms import forms_of
+from rkllmd.chat.thinking import opens_thinking
+from rkllmd.chat.toolcalls import find_family
 from rkllmd.config.settings import Config
 from rkllmd.errors import Code, RequestError, StateError
 from rkllmd.ids import CacheName
@@ -24,7 +27,7 @@ from rkllmd.promptcache.index import Stored
 from rkllmd.protocol.messages import Done, DoneReason, Generation, Progress, Queued, Timing, Usage
 from rkllmd.registry.loaded import LoadedModel
 from rkllmd.registry.models import ModelEntry
-from rkllmd.runs import Limits, Prompt, Sampling
+from rkllmd.runs import Constraint, Form, Limits, Prompt, Sampling
 from rkllmd.scheduling.answers import Answer, Job, Listener, answer
 from rkllmd.scheduling.lane import Lane, Wish
 from rkllmd.scheduling.stop import Stopped, StopReason
@@ -39,6 +42,8 @@ PRIORITIES = {
     "background": Priority.BACKGROUND,
 }
 DROPPED = "the oldest turns were dropped, since the conversation did not fit into the context"
+
+STOPS_DROPPED = "stop had no effect: the answer is held to a form, whose end is its own"
 
 _SAMPLING = (
     "temperature", "top_p", "top_k", "repeat_penalty", "frequency_penalty", "presence_penalty",
@@ -157,6 +162,8 @@ class Generator:
     _reported_at: float = 0.0
     _enough: Callable[[], None] = lambda: None
     """Ends the run that goes on."""
+    _held: bool = False
+    """Whether the answer is held to a form, which only its end makes complete."""
 
     async def run(self) -> Outcome:
         """Generate; the outcome is whole also when the request was stopped on its way."""
@@ -165,7 +172,8 @@ class Generator:
                 self.outcome.reason = await self._generate()
         except Stopped as stopped:
             self.outcome.reason = self._reason(stopped.reason)
-        await self.output.finish()
+        whole = not self._held or self.outcome.reason == "stop"
+        await self.output.finish(calls_are_whole=whole)
         if self.output.is_full and self.outcome.reason == "stop":
             self.outcome.reason = "length"
         if self.output.calls:
@@ -258,7 +266,11 @@ class Generator:
             forget()
 
     async def _prepare(self, lane: Lane, model: LoadedModel) -> Job:
+        forms = forms_for(self.request, model)
         limits = limits_of(self.request, model, self.services.config)
+        if forms and limits.stop:
+            limits = replace(limits, stop=())
+            self._warn(*[STOPS_DROPPED] * bool(self.request.stop))
         while True:
             text = self.text.render(model)
             prompt = await lane.prompt(text + self.output.raw)
@@ -269,10 +281,15 @@ class Generator:
                     break  # the answer will be cut short, which its reason says
                 raise _overflow(prompt, model)
             self._warn(DROPPED)
+        self._held = bool(forms)
+        if forms and opens_thinking(text):
+            raise _thinks_first(model)
         if not self.output.raw:
             self.output.begin(model, text)
         sampling, warnings = sampling_of(self.request, model, self.services.config)
         self._warn(*warnings)
+        if forms:
+            sampling = replace(sampling, constraint=Constraint(forms, self.output.raw))
         return Job(
             prompt=prompt,
             sampling=sampling,
@@ -341,6 +358,31 @@ def refuse_what_cannot_be_kept(request: Generation, model: LoadedModel) -> None:
                 f"{member}: {model.entry.name} cannot be held to a form: {grammar.reason}",
                 member=member,
             )
+
+
+def forms_for(request: Generation, model: LoadedModel) -> tuple[Form, ...]:
+    """What the answer has to look like; nothing where it may be anything."""
+    forms = forms_of(
+        request.format,
+        getattr(request, "tools", ()),
+        getattr(request, "tool_choice", "auto"),
+        find_family(model.template_source),
+    )
+    if forms and getattr(request, "thinking", False):
+        raise RequestError(
+            Code.UNSUPPORTED,
+            "thinking: an answer that is held to a form (format, tool_choice) has no thoughts",
+            member="thinking",
+        )
+    return forms
+
+
+def _thinks_first(model: LoadedModel) -> RequestError:
+    return RequestError(
+        Code.UNSUPPORTED,
+        f"format, tool_choice: {model.entry.name} thinks before every answer, so it cannot be held"
+        " to a form",
+    )
 
 
 def limits_of(request: Generation, model: LoadedModel, config: Config) -> Limits:

@@ -126,11 +126,18 @@ def shown(services: Services, entry: ModelEntry) -> dict[str, Any]:
         "parameters": facts.parameters if facts else None,
         "load_ms": facts.load_ms if facts else None,
         "prefilled_tokens": lane.supervisor.prefilled_tokens if lane is not None else None,
+        "prefill_tokens_per_s": _speed(lane.pace.token_s if lane else 0),
+        "decode_tokens_per_s": _speed(lane.pace.answer_token_s if lane else 0),
         "languages": list(entry.settings.languages),
         "notes": list(facts.notes) if facts else [],
         "warnings": list(entry.warnings),
         "cannot_save": services.caches.cannot_save.get(ModelName(entry.name), ""),
     }  # fmt: skip
+
+
+def _speed(token_s: float) -> float | None:
+    """Tokens in a second; None while nothing was measured since the model was loaded."""
+    return round(1 / token_s, 2) if token_s else None
 
 
 def _require(lane: Lane, ability: str) -> None:

@@ -15,10 +15,12 @@ from rkllmd.chat.limit import SentenceLimit
 from rkllmd.chat.sentences import SentenceSplitter
 from rkllmd.chat.speech import SpeechFilter
 from rkllmd.chat.thinking import ThinkingSplitter, opens_thinking
-from rkllmd.chat.toolcalls import ToolCallParser, find_family
+from rkllmd.chat.toolcalls import ToolCallParser, ToolCalls, find_family
 from rkllmd.operations.call import Call
 from rkllmd.protocol.messages import Delta, Sentence, StreamMode, Tool, ToolCalled
 from rkllmd.registry.loaded import LoadedModel
+
+CUT_OFF = "The call of a tool was cut off before its end."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,17 @@ class Output:
         for channel, text in self._thinking.feed(piece):
             await self._sort(channel, text)
 
-    async def finish(self) -> None:
-        """The model has ended: give up what was held back."""
+    async def finish(self, *, calls_are_whole: bool = True) -> None:
+        """The model has ended: give up what was held back.
+
+        A call that a model left unclosed counts as it would; one that was cut off does not.
+        """
         for channel, text in self._thinking.flush():
             await self._sort(channel, text)
         if self._tools is not None:
             found = self._tools.finish()
+            if found.calls and not calls_are_whole:
+                found = ToolCalls("", (), (CUT_OFF,))
             await self._say(found.text)
             self.calls = [ToolCalled(_call_id(), *call) for call in found.calls]
             self.problems = list(found.problems)

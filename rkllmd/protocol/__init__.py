@@ -154,8 +154,15 @@ Meaning
     Without `session` nothing is kept.
 
     Honest parameters. What an engine cannot do is refused with `unsupported` where the answer
-    would be wrong without it (`format`, `tools` with tool_choice "required"), and else named in
-    `warnings`.
+    would be wrong without it (`format`, `tools` with tool_choice "required" or a name), and else
+    named in `warnings`.
+
+    Forms. With `format` the answer is JSON that fits the schema (`"json"`: any object); with
+    tool_choice "required", or `{"name": …}`, it is one call of a tool with arguments that fit. An
+    answer that `max_tokens` or the context cuts off is incomplete and has the reason `length`, and
+    a call that is cut off is none. With `format` and tool_choice "auto" the answer is one or the
+    other. `stop` has no effect then, `thinking` is refused, and so is a schema that asks for what
+    cannot be kept, with the reason. Engines with a grammar have the capability `grammar`.
 
     Voices. With `speech` the deltas are cut and cleaned for speaking; `sentence` lines always are.
     `max_sentences` ends the answer where that sentence ends, with `reason` "length": nothing behind

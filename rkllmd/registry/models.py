@@ -4,6 +4,8 @@
   are passed over; of two of the same name the one in the earlier models folder counts.
 - The model file is the first `*.rkllm` or `*.gguf` by name that is a regular file and no adapter of
   the model's; hidden ones are passed over.
+- A GGUF file of up to `TINY_BYTES_MAX` runs on the `tiny` engine, which needs nothing else, and a
+  larger one on `llama`. `engine` in `model.yaml` asks for one of them.
 - `model.yaml` beside it overrides settings. If it cannot be used, the model is `broken` with the
   reason; so it is when the model file is empty, unreadable or not for the engine asked for.
 
@@ -27,8 +29,11 @@ SETTINGS_FILE = "model.yaml"
 
 EngineName = Literal["tiny", "llama", "rkllm"]
 
+TINY_BYTES_MAX = 64 << 20
+"""What numpy still runs at the speed of speech, with room to spare."""
+
 _ENGINES: Mapping[str, Sequence[EngineName]] = {".rkllm": ["rkllm"], ".gguf": ["tiny", "llama"]}
-"""Which engines run a file of an ending, the one that is taken unasked first."""
+"""Which engines run a file of an ending, from the smallest files to the largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +145,14 @@ def _model(folder: Path, identities: Identities, warnings: list[str]) -> ModelEn
     file = files[0]
     if len(files) > 1:
         own.append(f"{folder}: {len(files)} model files, {file.name} is taken")
+    identity = _identity(file, identities, broken)
     engines = _ENGINES[file.suffix]
-    engine = settings.engine or engines[0]
+    engine = settings.engine or engines[0 if identity.size_bytes <= TINY_BYTES_MAX else -1]
     if engine not in engines:
         broken.append(
             f"{document.origin(('engine',))}: engine: found {engine!r}, "
             f"allowed: {', '.join(engines)} (for {file.name})"
         )
-    identity = _identity(file, identities, broken)
     adapters = tuple(
         _adapter(folder, document, index, adapter.file, identities, broken)
         for index, adapter in enumerate(settings.lora)

@@ -29,6 +29,7 @@ from typing import Any, NoReturn, cast
 import rkllmd
 from rkllmd.engine import THREAD_VARIABLES, open_engine
 from rkllmd.engine.contract import Engine, EngineModule, OnProgress
+from rkllmd.engine.measures import resident_bytes
 from rkllmd.errors import Code, EngineError, RkllmdError, StateError
 from rkllmd.runs import Limits, LoadSpec, Pooling, RunStats, Sampling
 from rkllmd.worker.answer import AnswerText
@@ -303,9 +304,3 @@ def plain(value: object) -> object:
         if isinstance(value, float) and isfinite(value)
         else str(value)[:MESSAGE_CHARACTERS_MAX]
     )
-
-
-def resident_bytes() -> int:
-    """This process's memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -33,7 +33,7 @@ def test_a_board_in_lines(tmp_path):
 def test_bench(ctl, tmp_path):
     file = tmp_path / "bench.svg"
     text = ctl.run("bench", "--runs", "2", "--plot", str(file))
-    assert [line.split()[0] for line in text.splitlines()[1:]][:3] == ["cold", "live", "file"]
+    assert [line.split()[0] for line in text.splitlines()[1:]][:3] == ["cold", "prefill", "live"]
     assert ElementTree.parse(file).getroot().tag.endswith("svg")
     found = ctl.json("bench", "--runs", "1")
     assert len(found["values"]["cold"]) == 1
@@ -41,6 +41,31 @@ def test_bench(ctl, tmp_path):
     assert ctl.json("bench", "--runs", "0", status=2)["code"] == "bad_request"
     told = ctl.json("bench", "--runs", "1", "--plot", "/nowhere/x.svg", status=6)
     assert told["code"] == "storage_full"
+
+
+def test_two_models_are_compared(ctl_of, household, parrot):
+    household.add_model("cockatoo", parrot)
+    (household.models / "cockatoo" / "model.yaml").write_text("engine: llama\n")
+    household.settings.append("engine.threads=1")
+    household.start()
+    ctl = ctl_of(household)
+    lines = ctl.run("bench", "--compare", "parrot", "cockatoo", "--runs", "1").splitlines()
+    assert lines[0].lower().split() == ["median", "of", "parrot", "cockatoo", "unit"]
+    assert lines[1].split() == ["engine", "tiny", "llama"]
+    assert [line.split()[0] for line in lines[2:]] == [
+        "memory", "cold", "prefill", "live", "file", "speed", "cancel",
+    ]  # fmt: skip
+    told = ctl.json("bench", "--compare", "cockatoo", "parrot", "--runs", "1")["compared"]
+    assert [(one["model"], one["engine"]) for one in told] == [
+        ("cockatoo", "llama"), ("parrot", "tiny"),
+    ]  # fmt: skip
+    assert all(one["results"]["speed"]["median"] > 0 for one in told)
+    for name in ("parrot", "cockatoo"):
+        (shown,) = ctl.json("model", "show", name)["models"]
+        assert shown["prefill_tokens_per_s"] > 0 < shown["decode_tokens_per_s"]
+    for wrong in (["parrot", "parrot"], ["parrot", "cockatoo", "--plot", "x.svg"]):
+        assert ctl.json("bench", "--compare", *wrong, status=2)["code"] == "bad_request"
+    assert ctl.json("bench", "--compare", "parrot", "owl", status=3)["code"] == "unknown_model"
 
 
 def test_a_plot_of_nothing_is_a_plot():

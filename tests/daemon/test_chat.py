@@ -129,16 +129,6 @@ def test_embed_gives_vectors_of_length_one(running):
     assert single["embeddings"][0] == pytest.approx(reply["embeddings"][0], abs=1e-6)
 
 
-def test_what_the_engine_cannot_do_is_said(running):
-    with pytest.raises(DaemonError, match="format") as caught:
-        running.greedy("json please", format="json")
-    assert caught.value.code == "unsupported"
-    tool = {"type": "function", "function": {"name": "light", "parameters": {"type": "object"}}}
-    with pytest.raises(DaemonError, match="tool_choice") as caught:
-        running.greedy("light", tools=[tool], tool_choice="required")
-    assert caught.value.code == "unsupported"
-
-
 @pytest.mark.parametrize(
     ("request_", "code", "says"),
     [

@@ -162,6 +162,19 @@ def test_a_prompt_beyond_the_context_is_refused_by_name(npu):
     assert npu.greedy("hello")["event"] == "done"
 
 
+def test_a_form_is_refused_and_nothing_is_begun(npu):
+    npu.start()
+    tool = {"type": "function", "function": {"name": "light", "parameters": {"type": "object"}}}
+    for member, members in (
+        ("format", {"format": "json"}),
+        ("tool_choice", {"tools": [tool], "tool_choice": "required"}),
+        ("tool_choice", {"tools": [tool], "tool_choice": {"name": "light"}}),
+    ):
+        with pytest.raises(DaemonError, match=f"{member}: .*the NPU runtime has no") as caught:
+            npu.greedy("light", **members)
+        assert caught.value.code == "unsupported"
+
+
 def test_a_runtime_that_is_not_there_is_named(tmp_path):
     home = npu_household(tmp_path, NEWEST)
     try:

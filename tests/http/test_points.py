@@ -114,18 +114,32 @@ def test_9_odd_conversations(http):
         assert http.post("/v1/chat/completions", body).status == 200, messages
 
 
-def test_11_a_form_that_the_engine_cannot_be_held_to_is_refused(http):
-    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}}
-    for members in (
-        {"response_format": schema}, {"response_format": {"type": "json_object"}},
-        {"tools": [TOOL], "tool_choice": "required"},
-        {"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "light_on"}}},
-    ):  # fmt: skip
-        answer = http.chat(**members)
-        assert answer.status == 400
-        assert answer.json["error"]["code"] == "unsupported"
+def test_11_an_answer_is_held_to_a_form(http):
+    on = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}
+    on["additionalProperties"] = False
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": on, "strict": True}}
+    answer = http.chat(response_format=wanted, max_tokens=40)
+    assert json.loads(text_of(answer))["on"] in (True, False)
+    assert text_of(http.chat(response_format={"type": "json_object"}, max_tokens=5))[0] == "{"
+    named = {"type": "function", "function": {"name": "light_on"}}
+    for choice in ("required", named):
+        answer = http.chat(tools=[TOOL], tool_choice=choice, max_tokens=60)
+        assert answer.json["choices"][0]["finish_reason"] == "tool_calls"
+        (call,) = answer.json["choices"][0]["message"]["tool_calls"]
+        assert (call["function"]["name"], call["function"]["arguments"]) == ("light_on", "{}")
     assert http.chat(response_format={"type": "text"}).status == 200
     assert http.chat(tools=[TOOL], tool_choice="none").status == 200
+
+
+def test_11_a_form_that_cannot_be_kept_is_refused(http):
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"not": {}}}}
+    for members, code in (
+        ({"response_format": schema}, "unsupported"),
+        ({"response_format": {"type": "json_object"}, "enable_thinking": True}, "unsupported"),
+        ({"tool_choice": "required"}, "bad_request"),
+    ):
+        answer = http.chat(**members)
+        assert (answer.status, answer.json["error"]["code"]) == (400, code)
 
 
 def test_12_a_session_hint_reaches_the_session(home):

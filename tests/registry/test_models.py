@@ -13,7 +13,7 @@ import pytest
 from rkllmd.ids import NAME_RULE, ModelName
 from rkllmd.registry import identity
 from rkllmd.registry.identity import Identities
-from rkllmd.registry.models import ModelEntry, Registry, scan
+from rkllmd.registry.models import TINY_BYTES_MAX, ModelEntry, Registry, scan
 
 
 @pytest.fixture
@@ -65,6 +65,16 @@ def broken(folder: Path) -> str:
     reason = only(folder).broken
     assert reason is not None
     return reason.replace(str(folder), "M")
+
+
+def test_a_large_gguf_is_for_llama_unless_tiny_is_asked_for(models: Path) -> None:
+    folder = model(models / "m")
+    os.truncate(folder / "model.gguf", TINY_BYTES_MAX)
+    assert only(models).engine == "tiny"
+    os.truncate(folder / "model.gguf", TINY_BYTES_MAX + 1)
+    assert only(models).engine == "llama"
+    model(models / "m", "other", settings="engine: tiny\n")
+    assert only(models).engine == "tiny"
 
 
 def test_models_are_sorted_and_know_their_engine(models: Path) -> None:

@@ -68,7 +68,9 @@ def test_what_stays_fits_and_was_used_last(sizes, bytes_max):
 def test_the_fastest_speed_counts(runs):
     pace = Pace()
     for tokens, ms in runs:
-        stats = RunStats(tokens, tokens, 0, 1, ms, 1.0, "stop")
+        stats = RunStats(tokens, tokens, 0, tokens, ms, ms, "stop")
         pace.learn(Prompt.of_tokens(range(tokens)), stats)
     telling = [ms / 1000 / tokens for tokens, ms in runs if tokens >= 32]
     assert pace.token_s == pace.unit_s == min(telling, default=0.0)
+    said = [ms / 1000 / (tokens - 1) for tokens, ms in runs if tokens >= 8]
+    assert pace.answer_token_s == min(said, default=0.0)

@@ -1,12 +1,15 @@
 """bench: what a user waits for, measured through the socket on the running daemon.
 
     cold      first token with nothing held or stored that could help
+    prefill   the speed of reading the prompt then
     live      first token while the worker still holds the state after the same prompt
     file      first token after another prompt, so that the state is loaded from its file
+    speed     of writing an answer
     cancel    from the request to cancel to the answer's own end
 
 Where the cache `system` is not used, `file` says so and is not measured. Each figure is shown as
-least, median and most of all runs.
+least, median and most of all runs. Two models that are compared are measured in turns, and their
+medians stand side by side with the engine and the memory of each.
 """
 
 import statistics
@@ -16,69 +19,106 @@ from pathlib import Path
 from typing import Any
 
 from rkllmd.cli.ctl.command import Context
-from rkllmd.cli.ctl.screen import Screen
+from rkllmd.cli.ctl.screen import Screen, size
 from rkllmd.errors import Code, RequestError, StorageError
 
 QUESTION = "Tell me about the kitchen."
 ANSWER_TOKENS = 24
 LONG_ANSWER_TOKENS = 400
-UNITS = {"speed": "tokens/s"}
+MEASURED = ("cold", "prefill", "live", "file", "speed", "cancel")
+UNITS = {"prefill": "tokens/s", "speed": "tokens/s"}
+
+Values = dict[str, list[float]]
+Results = dict[str, dict[str, Any]]
 
 
 def bench(context: Context) -> None:
     """Measure, and show."""
-    if context.options.runs < 1:
+    options = context.options
+    if options.runs < 1:
         raise RequestError(Code.BAD_REQUEST, "--runs: found less than 1, allowed: 1 or more")
-    found: dict[str, list[float]] = {
-        name: [] for name in ("cold", "live", "file", "speed", "cancel")
-    }
-    total = context.options.runs
-    for done in range(total):
+    if options.compare and options.plot:
+        raise RequestError(Code.BAD_REQUEST, "--plot: allowed for one model, found --compare")
+    models = options.compare or [options.model]
+    if len({*models}) < len(models):
+        raise RequestError(Code.BAD_REQUEST, "--compare: found one model twice, allowed: two")
+    found: list[Values] = [{name: [] for name in MEASURED} for _ in models]
+    for done in range(options.runs):
         context.screen.progress(
-            {"event": "progress", "phase": "bench", "done": done, "total": total}
+            {"event": "progress", "phase": "bench", "done": done, "total": options.runs}
         )
-        _measure(context, found)
+        for model, values in zip(models, found, strict=True):
+            _measure(context, model, values)
     context.screen.clear()
-    results = {name: _summary(name, values) for name, values in found.items() if values}
-    if context.screen.as_json:
-        context.screen.json({"runs": total, "results": results, "values": found})
+    results = [
+        {name: _summary(name, figures) for name, figures in values.items() if figures}
+        for values in found
+    ]
+    if options.compare:
+        _compare(context, models, results, found)
+    elif context.screen.as_json:
+        context.screen.json({"runs": options.runs, "results": results[0], "values": found[0]})
     else:
-        _show(context.screen, results)
-    if context.options.plot:
-        _write(Path(context.options.plot), results)
+        _show(context.screen, results[0])
+    if options.plot:
+        _write(Path(options.plot), results[0])
 
 
-def _measure(context: Context, found: dict[str, list[float]]) -> None:
-    cold = _ask(context, use_cache=False)
-    other = _ask(context, use_cache=True)
-    live = _ask(context, use_cache=True)
+def _measure(context: Context, model: str | None, found: Values) -> None:
+    cold = _ask(context, model, use_cache=False)
+    other = _ask(context, model, use_cache=True)
+    live = _ask(context, model, use_cache=True)
     _keep(found["cold"], cold["timing"]["ttft_ms"])
+    if cold["timing"]["prefill_ms"]:
+        computed = cold["usage"]["prompt_tokens"] - cold["usage"]["cached_tokens"]
+        _keep(found["prefill"], computed / cold["timing"]["prefill_ms"] * 1000)
     if other["usage"]["cache_hit"]:
         _keep(found["file"], other["timing"]["ttft_ms"])
     _keep(found["live"], live["timing"]["ttft_ms"])
     _keep(found["speed"], live["timing"]["tokens_per_s"])
-    _keep(found["cancel"], _cancel(context))
+    _keep(found["cancel"], _cancel(context, model))
 
 
-def _ask(context: Context, *, use_cache: bool) -> dict[str, Any]:
+def _ask(context: Context, model: str | None, *, use_cache: bool) -> dict[str, Any]:
     return context.client.call(
-        "chat", model=context.options.model, text=QUESTION, use_cache=use_cache,
+        "chat", model=model, text=QUESTION, use_cache=use_cache,
         max_tokens=ANSWER_TOKENS, temperature=0, stream="tokens",
     )  # fmt: skip
 
 
-def _cancel(context: Context) -> float | None:
+def _cancel(context: Context, model: str | None) -> float | None:
     """Milliseconds from the cancel to the end; None where the answer had ended before."""
     events = context.client.events(
-        "chat", model=context.options.model, text=QUESTION, max_tokens=LONG_ANSWER_TOKENS,
-        stream="tokens",
-    )  # fmt: skip
+        "chat", model=model, text=QUESTION, max_tokens=LONG_ANSWER_TOKENS, stream="tokens"
+    )
     for event in events:
         if event["event"] == "delta":
             start = time.perf_counter()
             events.close()  # cancels, and waits for the end
             return (time.perf_counter() - start) * 1000
     return None
+
+
+def _compare(
+    context: Context, models: Sequence[str], results: Sequence[Results], found: Sequence[Values]
+) -> None:
+    shown = [context.client.call("model.show", model=model)["models"][0] for model in models]
+    if context.screen.as_json:
+        told = [
+            {"model": one["name"], "engine": one["engine"], "memory": one["memory"],
+             "results": figures, "values": values}
+            for one, figures, values in zip(shown, results, found, strict=True)
+        ]  # fmt: skip
+        context.screen.json({"runs": context.options.runs, "compared": told})
+        return
+    rows: list[tuple[str, ...]] = [
+        ("engine", *(one["engine"] for one in shown), ""),
+        ("memory", *(size(one["memory"]) for one in shown), ""),
+    ]
+    for name in MEASURED:
+        medians = [str(one[name]["median"]) if name in one else "" for one in results]
+        rows.append((name, *medians, UNITS.get(name, "ms")))
+    context.screen.table(("median of", *models, "unit"), rows)
 
 
 def _keep(values: list[float], value: float | None) -> None:
@@ -93,21 +133,21 @@ def _summary(name: str, values: Sequence[float]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _show(screen: Screen, results: dict[str, dict[str, Any]]) -> None:
+def _show(screen: Screen, results: Results) -> None:
     screen.table(
         ("measured", "least", "median", "most", "unit"),
         [(name, r["min"], r["median"], r["max"], r["unit"]) for name, r in results.items()],
     )
 
 
-def _write(path: Path, results: dict[str, dict[str, Any]]) -> None:
+def _write(path: Path, results: Results) -> None:
     try:
         path.write_text(plot(results), encoding="utf-8")
     except OSError as error:
         raise StorageError(Code.STORAGE_FULL, f"cannot write {path}: {error}") from error
 
 
-def plot(results: dict[str, dict[str, Any]]) -> str:
+def plot(results: Results) -> str:
     """Bars of the medians in milliseconds with lines from least to most, as SVG."""
     shown = {name: one for name, one in results.items() if one["unit"] == "ms"}
     most = max((one["max"] for one in shown.values()), default=0) or 1

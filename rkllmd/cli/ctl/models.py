@@ -18,10 +18,12 @@ def show_all(context: Context) -> None:
         context.screen.json(reply)
         return
     context.screen.table(
-        ("model", "state", "default", "engine", "context", "memory", "file size", "reason"),
+        ("model", "state", "default", "engine", "context", "memory", "prefill/s", "decode/s",
+         "file size", "reason"),
         [
             (one["name"], one["state"], one["default"], one["engine"], one["context"],
-             size(one["memory"]), size(one["size"]), one["reason"])
+             size(one["memory"]), one["prefill_tokens_per_s"], one["decode_tokens_per_s"],
+             size(one["size"]), one["reason"])
             for one in reply["models"]
         ],
     )  # fmt: skip
@@ -48,6 +50,8 @@ def _facts(one: dict[str, Any]) -> list[tuple[str, Any]]:
         ("context", one["context"] and f"{one['context']} tokens"),
         ("memory", size(one["memory"])),
         ("loaded in", milliseconds(one["load_ms"])),
+        ("prefill", _per_second(one["prefill_tokens_per_s"])),
+        ("decode", _per_second(one["decode_tokens_per_s"])),
         ("languages", ", ".join(one["languages"])),
         ("no caches", one["cannot_save"]),
         *(("warning", text) for text in one["warnings"]),
@@ -57,6 +61,10 @@ def _facts(one: dict[str, Any]) -> list[tuple[str, Any]]:
             for name, able in (one["capabilities"] or {}).items()
         ),
     ]
+
+
+def _per_second(speed: float | None) -> str:
+    return "" if speed is None else f"{speed} tokens per second at best, since it was loaded"
 
 
 def load(context: Context) -> None:

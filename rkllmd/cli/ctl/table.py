@@ -99,6 +99,8 @@ COMMANDS = (
         "bench", "first tokens, speed and cancelling, measured", "bench:bench",
         "bench --runs 5 --plot bench.svg",
         (MODEL,
+         option("--compare", "two models in turns, side by side, in place of --model", nargs=2,
+                metavar=("A", "B")),
          option("--runs", "how often each is measured (default: %(default)s)",
                 type=int, default=5, metavar="N"),
          option("--plot", "write a plot, as SVG", metavar="FILE")),

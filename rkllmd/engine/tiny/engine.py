@@ -9,24 +9,27 @@ Errors of a run leave nothing held, and the cache is cleared then, so that a num
 finite cannot reach the next run.
 """
 
-import os
 import time
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from rkllmd import __version__
+from rkllmd.engine.constraint import Constrainer, Course, Free, Vocabulary, capability
 from rkllmd.engine.contract import OnPiece, OnProgress, ShouldStop
+from rkllmd.engine.measures import milliseconds, resident_bytes
 from rkllmd.engine.tiny.gguf import Floats, damaged, open_gguf
 from rkllmd.engine.tiny.sampler import Sampler
 from rkllmd.engine.tiny.shape import ModelShape
 from rkllmd.engine.tiny.state import identity, read_state, write_state
 from rkllmd.engine.tiny.tokenizer import Tokenizer
 from rkllmd.engine.tiny.transformer import TILE, Transformer
-from rkllmd.errors import Code, EngineError, RequestError
+from rkllmd.engine.window import checked_tokens, context_of
+from rkllmd.errors import Code, EngineError
 from rkllmd.runs import (
     YES,
     Capabilities,
@@ -43,15 +46,13 @@ from rkllmd.runs import (
     cannot,
 )
 
-CONTEXT_TOKENS_DEFAULT = 4096
-"""Taken where the model allows more and nobody asked for more."""
 CHUNK_TOKENS = 4 * TILE
 CAPABILITIES = Capabilities(
     state_files=YES,
     tokenizer=YES,
     embeddings=YES,
     logits=cannot("the tiny engine gives tokens only"),
-    grammar=cannot("the tiny engine has no grammars"),
+    grammar=capability(),
     run_sampling=YES,
     seed=YES,
     interruptible_prefill=YES,
@@ -82,7 +83,7 @@ class TinyEngine:
         with open_gguf(Path(spec.model_path)) as file:
             self._tokenizer = Tokenizer(file)
             shape = ModelShape.read(file, len(self._tokenizer))
-            self._context, notes = context_of(spec, shape)
+            self._context, notes = context_of(spec, shape.context)
             self._model = Transformer(file, shape, self._context)
             template = file.metadata.get("tokenizer.chat_template")
         if not isinstance(template, str | None):
@@ -117,6 +118,7 @@ class TinyEngine:
     ) -> RunStats:
         """Answer a prompt."""
         tokens = self._tokens(prompt, room_for=1 if limits.max_tokens else 0)
+        course = self._course(sampling)
         with self._nothing_held_after_an_error():
             start = time.perf_counter()
             cached = self._keep(tokens, all_but=1 if limits.max_tokens else 0)
@@ -128,7 +130,7 @@ class TinyEngine:
             reason: EndReason = "cancelled" if len(self._held) < len(tokens) else "length"
             if hidden is not None and limits.max_tokens and reason == "length":
                 generated, reason = self._decode(
-                    hidden, Sampler(sampling), limits.max_tokens, on_piece, should_stop
+                    hidden, Sampler(sampling), course, limits.max_tokens, on_piece, should_stop
                 )
         return RunStats(
             prompt_tokens=len(tokens),
@@ -197,23 +199,13 @@ class TinyEngine:
         vars(self).pop("_model", None)
 
     def _tokens(self, prompt: Prompt, room_for: int) -> "array[int]":
-        """A prompt's tokens, if they are the model's and there is room behind them."""
-        tokens = array("i", self.tokenize(prompt.text)) if prompt.kind == "text" else prompt.tokens
-        if not tokens:
-            raise RequestError(Code.BAD_REQUEST, "The prompt is empty; one token is needed.")
-        if not (min(tokens) >= 0 and max(tokens) < len(self._tokenizer)):
-            raise RequestError(
-                Code.BAD_REQUEST,
-                f"The prompt has a token outside of 0 to {len(self._tokenizer) - 1}.",
-            )
-        if len(tokens) + room_for > self._context:
-            raise RequestError(
-                Code.CONTEXT_OVERFLOW,
-                f"The prompt has {len(tokens)} tokens and the context {self._context}.",
-                prompt_tokens=len(tokens),
-                context_tokens=self._context,
-            )
-        return tokens
+        return checked_tokens(
+            prompt,
+            self.tokenize,
+            vocabulary=len(self._tokenizer),
+            context=self._context,
+            room_for=room_for,
+        )
 
     def _keep(self, tokens: "array[int]", all_but: int) -> int:
         """Forget what differs from the tokens, and of their last ones what is wanted anew."""
@@ -247,6 +239,7 @@ class TinyEngine:
         self,
         hidden: Floats,
         sampler: Sampler,
+        course: Course,
         max_tokens: int,
         on_piece: OnPiece,
         should_stop: ShouldStop,
@@ -255,16 +248,30 @@ class TinyEngine:
         room = min(max_tokens, self._context - len(self._held))
         said: array[int] = array("i")
         for generated in range(room):
+            if course.complete:
+                return generated, "stop"
             if should_stop():
                 return generated, "cancelled"
             for rows in self._advance(self._held + said):
                 hidden = rows[-1]
-            token = sampler.choose(self._model.logits(hidden), self._held)
+            logits = self._model.logits(hidden)
+            course.restrict(logits)
+            token = sampler.choose(logits, self._held)
             if token in self._tokenizer.ends:
                 return generated, "stop"
+            course.take(token)
             said = array("i", [token])
             on_piece(self._tokenizer.piece(token))
-        return room, "length"
+        return room, "stop" if course.complete else "length"
+
+    def _course(self, sampling: Sampling) -> Course:
+        return self._constrainer.begin(sampling.constraint) if sampling.constraint else Free()
+
+    @cached_property
+    def _constrainer(self) -> Constrainer:
+        tokenizer = self._tokenizer
+        pieces = [tokenizer.piece(token) for token in range(len(tokenizer))]
+        return Constrainer(Vocabulary(pieces, sorted(tokenizer.ends), self.tokenize))
 
     @contextmanager
     def _nothing_held_after_an_error(self) -> Iterator[None]:
@@ -274,28 +281,3 @@ class TinyEngine:
             self.reset()
             self._model.forget()
             raise
-
-
-def context_of(spec: LoadSpec, shape: ModelShape) -> tuple[int, tuple[str, ...]]:
-    """How many tokens there is room for, and what a person should know of it."""
-    if spec.context_tokens is None:
-        return min(shape.context, CONTEXT_TOKENS_DEFAULT), ()
-    if spec.context_tokens < 1:
-        raise EngineError(
-            Code.LOAD_FAILED, f"A context of {spec.context_tokens} tokens is less than 1."
-        )
-    if spec.context_tokens > shape.context:
-        asked = spec.context_tokens
-        return shape.context, (f"the context is the model's {shape.context}, not {asked} tokens",)
-    return spec.context_tokens, ()
-
-
-def resident_bytes() -> int:
-    """How much memory this process has in use."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def milliseconds(start: float) -> float:
-    """Since a moment of `perf_counter`."""
-    return (time.perf_counter() - start) * 1000

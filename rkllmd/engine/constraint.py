@@ -1,0 +1,202 @@
+"""Holds an answer to a form: says before each token which ones may come.
+
+The work is done by `llguidance` (the extra `rkllmd[constrain]`), the library that llama.cpp has
+built in for the same purpose. It is asked directly by every engine that has logits, because
+llama.cpp only logs a schema that it cannot keep to, and then goes on without one.
+
+JSON is written as `json.dumps` writes it, one blank behind `,` and `:`. A model that chooses its
+own white space can go on with it forever.
+
+What a JSON Schema may ask for:
+
+- `type`, `enum`, `const`, `anyOf`, `allOf`, `oneOf` where no two of its parts can fit together,
+  `$ref` inside the schema, also to itself;
+- objects: `properties`, `required`, `additionalProperties`, `patternProperties`, and
+  `minProperties`, `maxProperties` where all properties are required;
+- lists: `items`, `prefixItems`, `minItems`, `maxItems`;
+- texts: `minLength`, `maxLength`, `pattern` without look-around, and `format` of the usual kinds;
+- numbers: `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, all by their
+  decimal digits: 3.3 is a multiple of 0.1, which a validator that divides floats denies.
+
+Other words that JSON Schema has, a schema that nothing fits, and a `$ref` to elsewhere are refused
+with llguidance's reason; words that JSON Schema has not are remarks, as the standard says.
+"""
+
+import importlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rkllmd.errors import Code, EngineError, RequestError
+from rkllmd.runs import YES, Capability, Constraint, Form, cannot
+
+FORMS_REMEMBERED = 16
+REASON_CHARACTERS_MAX = 300
+SPECIAL_MARK = b"\xff"
+"""In front of the name of a token that is no text."""
+GRAMMAR_SHOWN = "\n   1 | "
+"""Behind this a message has the grammar."""
+STYLE = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "lenient": False,
+    "coerce_one_of": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """A model's tokens."""
+
+    pieces: Sequence[bytes]
+    """What each adds to the text; nothing for one that is no text."""
+    ends: Sequence[int]
+    """Those that end an answer."""
+    encode: Callable[[str], list[int]]
+    """As the model knows texts."""
+
+
+class Course(Protocol):
+    """One answer's way through its form."""
+
+    @property
+    def binds(self) -> bool:
+        """Whether there is a form at all."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more may come."""
+
+    def restrict(self, logits: npt.NDArray[np.float32]) -> None:
+        """Make what may not come impossible."""
+
+    def take(self, token: int) -> None:
+        """Go on behind a token."""
+
+
+class Free:
+    """The way of an answer without a form."""
+
+    binds = False
+    complete = False
+
+    def restrict(self, logits: npt.NDArray[np.float32]) -> None:
+        """Everything may come."""
+
+    def take(self, token: int) -> None:
+        """Nothing is remembered."""
+
+
+class Bound:
+    """The way of an answer through its form."""
+
+    binds = True
+
+    def __init__(self, matcher: Any, begun: Iterable[int]) -> None:
+        self._matcher = matcher
+        for token in begun:
+            self.take(token)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more may come."""
+        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+
+    def restrict(self, logits: npt.NDArray[np.float32]) -> None:
+        """Make what may not come impossible."""
+        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
+        self._check()
+        allowed = np.unpackbits(bits, count=len(logits), bitorder="little")
+        logits[allowed == 0] = -np.inf
+
+    def take(self, token: int) -> None:
+        """Go on behind a token."""
+        self._matcher.consume_token(token)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise EngineError(
+                Code.ENGINE_ERROR,
+                f"The answer cannot be held to its form: {reason_of(self._matcher.get_error())}.",
+            )
+
+
+class Constrainer:
+    """A vocabulary, ready for forms; described to llguidance in the members that it asks for."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._library = importlib.import_module("llguidance")
+        self._pieces, self._encode = vocabulary.pieces, vocabulary.encode
+        self.special_token_ids = [number for number, piece in enumerate(self._pieces) if not piece]
+        self.tokens = [
+            piece or SPECIAL_MARK + f"<{number}>".encode()
+            for number, piece in enumerate(self._pieces)
+        ]
+        self.eos_token_id, self.bos_token_id = vocabulary.ends[0], None
+        self._tokenizer = self._library.LLTokenizer(
+            self._library.TokenizerWrapper(self), eos_token=list(vocabulary.ends)
+        )
+        self._compiled = lru_cache(FORMS_REMEMBERED)(self._compile)
+
+    def __call__(self, text: str) -> list[int]:
+        """The tokens of a text that a form demands, as the model writes it if that is possible."""
+        tokens = [token for token in self._encode(text) if self._pieces[token]]
+        if b"".join(self._pieces[token] for token in tokens) == text.encode():
+            return tokens
+        return list(self._tokenizer.greedy_tokenize(text))
+
+    def begin(self, constraint: Constraint) -> Course:
+        """The way of an answer that has begun with `constraint.begun`."""
+        matcher = self._compiled(grammar_of(constraint.forms)).deep_copy()
+        return Bound(matcher, self(constraint.begun))
+
+    def _compile(self, grammar: str) -> Any:
+        matcher = self._library.LLMatcher(self._tokenizer, grammar, log_level=0)
+        problems = [matcher.get_error()] if matcher.is_error() else matcher.get_grammar_warnings()
+        if problems:
+            raise RequestError(
+                Code.UNSUPPORTED,
+                f"The form that is asked for cannot be kept: {reason_of(problems[0])}.",
+            )
+        return matcher
+
+
+def grammar_of(forms: Iterable[Form]) -> str:
+    """The forms in llguidance's language, Lark with JSON Schemas in it."""
+    rules = []
+    for number, form in enumerate(forms):
+        schema = json.loads(form.schema)
+        styled = {**schema, "x-guidance": STYLE} if isinstance(schema, dict) else schema
+        parts = [f"%json {json.dumps(styled)}"]
+        parts[:0] = [quoted(form.opening)] if form.opening else []
+        parts += [quoted(form.closing)] if form.closing else []
+        rules.append(f"form_{number}: " + " ".join(parts))
+    start = " | ".join(f"form_{number}" for number in range(len(rules)))
+    return "\n".join([f"start: {start}", *rules])
+
+
+def quoted(text: str) -> str:
+    """A text as Lark writes it."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def reason_of(message: str) -> str:
+    """What llguidance says, without our grammar and the marks below it."""
+    said = message.partition(GRAMMAR_SHOWN)[0].rpartition("JSON schema: ")[2]
+    words = [word for word in said.split() if word.strip("^")]
+    return " ".join(words).rstrip(".")[:REASON_CHARACTERS_MAX]
+
+
+def capability() -> Capability:
+    """Whether forms can be kept here, by an engine that has logits."""
+    if find_spec("llguidance") is None:
+        return cannot("llguidance is not installed (pip install 'rkllmd[constrain]')")
+    return YES
