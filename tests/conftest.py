@@ -15,7 +15,12 @@ import pytest_asyncio
 from blockbuster import BlockBuster
 from xdist.scheduler import LoadScopeScheduling
 
+from rkllmd.engine import THREAD_VARIABLES
+
 ROOT = Path(__file__).parent.parent
+
+# Several run at a time, so numpy's threads would only wait for each other.
+os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 # A shell's background job ignores SIGINT, and so would every program that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
