@@ -150,7 +150,7 @@ def test_ollama_errors_have_its_shape(http):
         ("/api/chat", {"model": "parrot", "messages": HELLO, "format": "yaml"}),
         ("/api/generate", {"model": "parrot", "prompt": "x", "images": ["aGk="]}),
         ("/api/nothing", {}),
-        ("/api/chat", {"model": "parrot", "messages": HELLO, "format": {"type": "object"}}),
+        ("/api/chat", {"model": "parrot", "messages": HELLO, "format": {"type": "nothing"}}),
     ):
         answer = http.post(path, body)
         assert answer.status in {400, 404}
