@@ -179,20 +179,19 @@ def valid_call(item: Item, text: str) -> bool:
     return needed <= set(call[1]) <= listed
 
 
-def print_wrong(wrong: list[tuple[Item, Answer]], most: int) -> None:
-    for item, answer in wrong[:most]:
-        print(
-            f"--- {item.expect.skill}\n{item.prompt}\n  wanted: {item.gold}\n  got:    "
-            f"{answer.text}"
-        )
+def count_equal(items: list[Item], first: Runner, second: Runner) -> int:
+    """How many items two engines answer with the same words."""
+    return sum(
+        first.answer(item.prompt, TOKENS_MAX) == second.answer(item.prompt, TOKENS_MAX)
+        for item in items
+    )
 
 
-def short_wrong(wrong: list[tuple[Item, Answer]], most: int) -> None:
-    for item, answer in wrong[:most]:
-        print(
-            f"[{item.expect.skill}] {item.asked!r}\n    wanted {item.gold!r}\n    got    "
-            f"{answer.text!r}"
-        )
+def print_wrong(wrong: list[tuple[Item, Answer]], *, whole: bool) -> None:
+    for item, answer in wrong:
+        asked = f"\n{item.prompt}" if whole else repr(item.asked)
+        print(f"[{item.expect.skill}] {asked}")
+        print(f"    wanted {item.gold!r}\n    got    {answer.text!r}")
 
 
 def main() -> None:
@@ -207,6 +206,9 @@ def main() -> None:
     parser.add_argument(
         "--whole", action="store_true", help="print wrong answers with their whole prompt"
     )
+    parser.add_argument(
+        "--compare", type=int, default=0, help="only compare both engines on so many questions"
+    )
     given = parser.parse_args()
     model = (
         given.model
@@ -215,9 +217,14 @@ def main() -> None:
     items = draw_items(given.seed, given.per_skill)
     compared = check_disjoint(items)
     print(f"{len(items)} held-out questions; none is among {compared} prompts of the training side")
+    if given.compare:
+        some = items[:: max(1, len(items) // given.compare)][: given.compare]
+        equal = count_equal(some, open_runner("tiny", model), open_runner("llama", model))
+        print(f"both engines gave the same answer to {equal} of {len(some)}")
+        return
     report = evaluate(open_runner(given.engine, model), items)
     print("\n".join(report.lines()))
-    (print_wrong if given.whole else short_wrong)(report.wrong, given.wrong)
+    print_wrong(report.wrong[: given.wrong], whole=given.whole)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def train(given: argparse.Namespace) -> None:
     prepare_copying(model)
     trainer = Trainer(model, given)
     if given.resume:
-        model.load_state_dict(torch.load(given.resume)["model"])
+        model.load_state_dict(torch.load(given.resume))
     source = steps(f"{given.seed}:{given.corpus}", tokenizer, PARTS)
     started = time.monotonic()
     seen = step = 0
@@ -157,19 +157,12 @@ def train(given: argparse.Namespace) -> None:
 
 
 def save(out: Path, name: str, model: TinyLlama, tokenizer: Tokenizer) -> None:
-    torch.save({"model": model.state_dict()}, out / f"{name}.part")
+    state = model.state_dict()
+    torch.save(state, out / f"{name}.part")
     (out / f"{name}.part").rename(out / f"{name}.pt")
-    write_model(out / f"{name}.part", model.shape, weights_of(model), tokenizer)
+    weights = {key: weight.numpy() for key, weight in state.items()}
+    write_model(out / f"{name}.part", model.shape, weights, tokenizer)
     (out / f"{name}.part").rename(out / f"{name}.gguf")
-
-
-def weights_of(model: TinyLlama) -> dict[str, bytes]:
-    """Every weight under its GGUF name, as little-endian bytes: matrices in half precision."""
-    named: dict[str, bytes] = {}
-    for name, weight in model.state_dict().items():
-        kind = torch.float16 if weight.ndim == 2 else torch.float32
-        named[name] = weight.detach().to(kind).contiguous().numpy().tobytes()
-    return named
 
 
 def parse() -> argparse.Namespace:
