@@ -8,8 +8,8 @@ before their tasks are cancelled; what is still in the outboxes is sent for LING
 import asyncio
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Generic, Protocol, Self, TypeVar
+from collections.abc import Callable
+from typing import Protocol, Self
 
 from rkllmd.operations.call import Handler
 from rkllmd.transport.hangup import HangupWatch
@@ -24,7 +24,7 @@ class Connected(Protocol):
     """One connected client, as the server that leaves sees it."""
 
     @property
-    def tasks(self) -> "set[asyncio.Task[Any]]":
+    def tasks(self) -> "set[asyncio.Task[None]]":
         """What goes on for it."""
 
     def cut_calls(self) -> None:
@@ -40,19 +40,20 @@ class Connected(Protocol):
         """Close at once."""
 
 
-C = TypeVar("C", bound=Connected)
-
-
-class Server(ABC, Generic[C]):
+class Server(ABC):
     """Accepts clients on listening sockets until `close`."""
 
-    def __init__(self, handler: Handler, grace_s: float = GRACE_SECONDS) -> None:
+    def __init__(
+        self, handler: Handler, on_bug: Callable[[BaseException], None], grace_s: float
+    ) -> None:
+        """`on_bug` is told of exceptions that no handler should have let out."""
         self.handler = handler
+        self.on_bug = on_bug
         self.grace_s = grace_s
         self.is_draining = False
         self.hangups: HangupWatch | None = None
         self._accepting: list[asyncio.Server] = []
-        self._clients: set[C] = set()
+        self._clients: set[Connected] = set()
         self._nobody = asyncio.Event()
         self._nobody.set()
 
@@ -104,18 +105,16 @@ class Server(ABC, Generic[C]):
             self.hangups.close()
 
     async def _wait_for_calls(self, seconds: float) -> None:
-        tasks: Sequence[asyncio.Task[Any]] = [
-            task for client in self._clients for task in client.tasks
-        ]
+        tasks = [task for client in self._clients for task in client.tasks]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 
-    def on_connected(self, client: C) -> None:
+    def on_connected(self, client: Connected) -> None:
         """A connection begins."""
         self._clients.add(client)
         self._nobody.clear()
 
-    def on_gone(self, client: C) -> None:
+    def on_gone(self, client: Connected) -> None:
         """A connection and all its tasks are over."""
         self._clients.discard(client)
         if not self._clients:

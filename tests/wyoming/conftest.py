@@ -49,6 +49,7 @@ class Scripted:
         self.calls = []
         self.arrived = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self.bugs = []
 
     async def __call__(self, request, call) -> Reply:  # noqa: PLR0912 - one case per trouble
         self.requests.append(request)
@@ -90,6 +91,8 @@ class Scripted:
                 await asyncio.Event().wait()
             case Chat(text="boom"):
                 raise ZeroDivisionError("asked for")
+            case Chat(text="cancelled"):
+                raise asyncio.CancelledError
             case Chat(text="torn"):
                 await call.send(Delta("Once"))
                 raise FACTS[Code.ENGINE_CRASHED].family(Code.ENGINE_CRASHED, "it died")
@@ -132,8 +135,10 @@ async def house_at(path, grace_s=15.0, **settings):
     listeners = [open_unix(path), open_tcp("127.0.0.1", 0)]
     port = listeners[1].socket.getsockname()[1]
     networks = networks_of(settings.get("networks", ()))
-    server = WyomingServer(Wyoming(**settings), Scripted(), networks, grace_s=grace_s)
-    async with server:
+    handler = Scripted()
+    async with WyomingServer(
+        Wyoming(**settings), handler, networks, on_bug=handler.bugs.append, grace_s=grace_s
+    ) as server:
         try:
             for listener in listeners:
                 await server.listen(listener.socket)

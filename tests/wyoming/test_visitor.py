@@ -203,10 +203,14 @@ async def test_an_answer_that_breaks_off_ends_the_stream(house):
     ]  # fmt: skip
 
 
-async def test_a_bug_is_told_and_logged(house, caplog):
+@pytest.mark.parametrize("trouble", ["boom", "cancelled"])
+async def test_a_bug_is_internal_and_reaches_the_hook(house, trouble, caplog):
     async with house.client() as client:
-        await client.write_event(Transcript("boom").event())
+        await client.write_event(Transcript(trouble).event())
         assert (await hear(client, "not-handled")).data["code"] == "internal"
+        await client.write_event(Transcript("hello").event())
+        await hear_until(client, "handled-stop")
+    assert len(house.handler.bugs) == 1
     assert "Traceback" in caplog.text
 
 

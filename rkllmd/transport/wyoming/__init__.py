@@ -1,9 +1,9 @@
 """The Wyoming face: what is heard comes in as a transcript, what is to be spoken goes out.
 
 Home Assistant and others speak with it over a Unix socket or TCP. `frames` finds events in bytes;
-`asked` has the shapes of what is understood; `visitor` is one connection, `answer` one transcript's
-answer, `programs` what `describe` is told, `apologies` what a voice says when it cannot answer;
-`access` says who may come over TCP, and `server` holds it all.
+`asked` has the shapes of what is understood; `visitor` is one connection, and `errands` what its
+events ask for and are told; `programs` is what `describe` is told, `apologies` what a voice says
+when it cannot answer; `access` says who may come over TCP, and `server` holds it all.
 
 What comes in                        what goes out
     describe                         info: one `handle` program for each model that is in memory or
