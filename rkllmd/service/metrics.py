@@ -8,7 +8,7 @@ choose freely becomes one.
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -26,10 +26,33 @@ from rkllmd.scheduling.stop import StopReason
 from rkllmd.worker.ends import WorkerEnd
 from rkllmd.worker.supervisor import State
 
-FIRST_TOKEN_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
-LAST_TOKEN_SECONDS = (0.1, 0.2, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300, 600)
-WAIT_SECONDS = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
-CANCEL_SECONDS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 15)
+FIRST = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
+LAST = (0.1, 0.2, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120, 300, 600)
+WAIT = (0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300)
+CANCEL = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 15)
+
+COUNTERS: Mapping[str, tuple[str, str]] = {
+    "rkllmd_requests": ("transport op outcome", "Requests by operation and how they ended"),
+    "rkllmd_http_requests": ("endpoint status", "HTTP requests by endpoint and status"),
+    "rkllmd_tokens": ("model kind", "Tokens that were prefilled, found in a cache, or generated"),
+    "rkllmd_model_loads": ("model", "Times that a model was loaded"),
+    "rkllmd_worker_crashes": ("model kind", "Workers that died, by how"),
+    "rkllmd_worker_restarts": ("model", "Workers that were replaced and are ready again"),
+    "rkllmd_cache_changes": ("model change", "What became of prompt caches: built, verified, …"),
+}
+"""By name: the labels, and what is counted."""
+
+SECONDS: Mapping[str, tuple[str, Sequence[float], str]] = {
+    "rkllmd_first_token_seconds": ("model cache", FIRST, "From arrival to the first token"),
+    "rkllmd_first_sentence_seconds": ("model cache", FIRST, "From arrival to the first sentence"),
+    "rkllmd_last_token_seconds": ("model", LAST, "From arrival to the last token"),
+    "rkllmd_load_seconds": ("model", WAIT, "How long requests waited for a model or a state"),
+    "rkllmd_prefill_seconds": ("model cache", FIRST, "Computing a prompt, by the engine's clock"),
+    "rkllmd_queue_wait_seconds": ("model", WAIT, "How long requests waited for their turn"),
+    "rkllmd_cancel_seconds": ("", CANCEL, "From a cancel to the end of its request"),
+    "rkllmd_worker_freed_seconds": ("model reason", CANCEL, "From a stop to a free worker"),
+}
+"""By name: the labels, the buckets, and what is timed."""
 
 
 class Metrics:
@@ -40,65 +63,14 @@ class Metrics:
         self._services = services
         self._ends: dict[ModelName, WorkerEnd] = {}
         self._ready: set[ModelName] = set()
-        self._requests = Counter(
-            "rkllmd_requests", "Requests by operation and how they ended",
-            ["transport", "op", "outcome"], registry=registry,
-        )  # fmt: skip
-        self._http = Counter(
-            "rkllmd_http_requests", "HTTP requests by endpoint and status",
-            ["endpoint", "status"], registry=registry,
-        )  # fmt: skip
-        self._first_token = Histogram(
-            "rkllmd_first_token_seconds", "From the arrival of a request to its first token",
-            ["model", "cache"], buckets=FIRST_TOKEN_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._first_sentence = Histogram(
-            "rkllmd_first_sentence_seconds", "From the arrival of a request to its first sentence",
-            ["model", "cache"], buckets=FIRST_TOKEN_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._last_token = Histogram(
-            "rkllmd_last_token_seconds", "From the arrival of a request to its last token",
-            ["model"], buckets=LAST_TOKEN_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._load = Histogram(
-            "rkllmd_load_seconds", "What requests waited for a model or a state to be loaded",
-            ["model"], buckets=WAIT_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._prefill = Histogram(
-            "rkllmd_prefill_seconds", "Computing the prompts of requests, by the engine's clock",
-            ["model", "cache"], buckets=FIRST_TOKEN_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._queue_wait = Histogram(
-            "rkllmd_queue_wait_seconds", "How long requests waited for their turn",
-            ["model"], buckets=WAIT_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._cancel = Histogram(
-            "rkllmd_cancel_seconds", "From a cancel to the end of its request",
-            buckets=CANCEL_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._freed = Histogram(
-            "rkllmd_worker_freed_seconds", "From what stopped a run until its worker was free",
-            ["model", "reason"], buckets=CANCEL_SECONDS, registry=registry,
-        )  # fmt: skip
-        self._tokens = Counter(
-            "rkllmd_tokens", "Tokens that were prefilled, found in a cache, or generated",
-            ["model", "kind"], registry=registry,
-        )  # fmt: skip
-        self._loads = Counter(
-            "rkllmd_model_loads", "Times that a model was loaded", ["model"], registry=registry
-        )
-        self._crashes = Counter(
-            "rkllmd_worker_crashes", "Workers that died, by how", ["model", "kind"],
-            registry=registry,
-        )  # fmt: skip
-        self._restarts = Counter(
-            "rkllmd_worker_restarts", "Workers that were replaced and are ready again", ["model"],
-            registry=registry,
-        )  # fmt: skip
-        self._caches = Counter(
-            "rkllmd_cache_changes", "What became of prompt caches: built, verified, evicted, …",
-            ["model", "change"], registry=registry,
-        )  # fmt: skip
+        self._counters = {
+            name: Counter(name, text, labels.split(), registry=registry)
+            for name, (labels, text) in COUNTERS.items()
+        }
+        self._histograms = {
+            name: Histogram(name, text, labels.split(), buckets=buckets, registry=registry)
+            for name, (labels, buckets, text) in SECONDS.items()
+        }
         self._now = _Now(services)
         registry.register(self._now)
 
@@ -121,24 +93,24 @@ class Metrics:
                 outcome = str(error.code)
                 raise
             finally:
-                self._requests.labels(call.caller.transport, request.op, outcome).inc()
+                self._count("rkllmd_requests", call.caller.transport, request.op, outcome)
                 if call.stop.reason is StopReason.CANCELLED:
-                    self._cancel.observe(time.monotonic() - call.stop.at)
+                    self._time("rkllmd_cancel_seconds", time.monotonic() - call.stop.at)
             return reply
 
         return handle
 
     def note_http(self, endpoint: str, status: int) -> None:
         """An HTTP request was answered."""
-        self._http.labels(endpoint, str(status)).inc()
+        self._count("rkllmd_http_requests", endpoint, str(status))
 
     def note_freed(self, model: ModelName, reason: StopReason, seconds: float) -> None:
         """A run that was stopped has left its worker to the next one."""
-        self._freed.labels(model, str(reason)).observe(seconds)
+        self._time("rkllmd_worker_freed_seconds", seconds, model, str(reason))
 
     def note_cache(self, model: str, change: str) -> None:
         """A cache was built, verified, evicted, …"""
-        self._caches.labels(model, change).inc()
+        self._count("rkllmd_cache_changes", model, change)
 
     def note_model(self, model: ModelName) -> None:
         """A model's state may have changed."""
@@ -151,13 +123,20 @@ class Metrics:
         end = supervisor.ended
         if end is not None and self._ends.get(model) is not end:
             self._ends[model] = end
-            self._crashes.labels(model, str(end.kind)).inc()
+            self._count("rkllmd_worker_crashes", model, str(end.kind))
             self._ready.discard(model)
         if supervisor.state is State.READY and model not in self._ready:
             self._ready.add(model)
-            self._loads.labels(model).inc()
+            self._count("rkllmd_model_loads", model)
             if end is not None:
-                self._restarts.labels(model).inc()
+                self._count("rkllmd_worker_restarts", model)
+
+    def _count(self, name: str, *labels: str, by: float = 1) -> None:
+        self._counters[name].labels(*labels).inc(by)
+
+    def _time(self, name: str, seconds: float, *labels: str) -> None:
+        histogram = self._histograms[name]
+        (histogram.labels(*labels) if labels else histogram).observe(seconds)
 
     def _note_answer(self, done: Done) -> None:
         if done.model not in self._services.registry.models:
@@ -169,17 +148,19 @@ class Metrics:
             "generated": usage.completion_tokens,
         }
         for kind, count in counts.items():
-            self._tokens.labels(done.model, kind).inc(max(count, 0))
-        self._queue_wait.labels(done.model).observe(timing.queue_ms / 1000)
-        self._load.labels(done.model).observe(timing.load_ms / 1000)
+            self._count("rkllmd_tokens", done.model, kind, by=max(count, 0))
+        self._time("rkllmd_queue_wait_seconds", timing.queue_ms / 1000, done.model)
+        self._time("rkllmd_load_seconds", timing.load_ms / 1000, done.model)
         cache = "hit" if usage.cache_hit else "miss"
         if timing.ttft_ms is not None:
-            self._prefill.labels(done.model, cache).observe(timing.prefill_ms / 1000)
-            self._first_token.labels(done.model, cache).observe(timing.ttft_ms / 1000)
+            self._time("rkllmd_prefill_seconds", timing.prefill_ms / 1000, done.model, cache)
+            self._time("rkllmd_first_token_seconds", timing.ttft_ms / 1000, done.model, cache)
         if timing.first_sentence_ms is not None:
-            self._first_sentence.labels(done.model, cache).observe(timing.first_sentence_ms / 1000)
+            self._time(
+                "rkllmd_first_sentence_seconds", timing.first_sentence_ms / 1000, done.model, cache
+            )
         if timing.last_token_ms is not None:
-            self._last_token.labels(done.model).observe(timing.last_token_ms / 1000)
+            self._time("rkllmd_last_token_seconds", timing.last_token_ms / 1000, done.model)
 
 
 class _Now(Collector):
