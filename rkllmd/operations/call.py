@@ -76,8 +76,9 @@ class Call:
     """One request while it is served."""
 
     connection: Connection
-    deliver: Callable[[Event], Awaitable[None]]
-    """How the transport takes an event."""
+    send: Callable[[Event], Awaitable[None]]
+    """Tells an event before the end. Waits while the client does not read; once the client is lost
+    it raises a `StateError` with `slow_client`."""
     id: Any = None
     """What the client calls it."""
     arrived: float = field(default_factory=time.monotonic)
@@ -94,11 +95,6 @@ class Call:
     def caller(self) -> Caller:
         """Who asks."""
         return self.connection.caller
-
-    async def send(self, event: Event) -> None:
-        """Tell something before the end. Waits while the client does not read; once the client is
-        lost it raises a `StateError` with `slow_client`."""
-        await self.deliver(event)
 
     def cancel(self) -> None:
         """Ask the operation to end."""

@@ -204,7 +204,7 @@ async def chat(services: Services, request: Chat, call: Call) -> Done:
         tools=talk.tools,
         max_sentences=request.max_sentences,
     )
-    output = Output(call, manner)
+    output = Output(manner)
     services.supersede(request.session)
     generator = Generator(
         services, entry, request, call, talk, output, PRIORITIES[request.priority]
@@ -226,7 +226,7 @@ async def complete(services: Services, request: Complete, call: Call) -> Done:
     entry = services.model(request.model)
     text = Continuation(services, entry, request)
     manner = Manner(request.stream, bool(request.speech), max_sentences=request.max_sentences)
-    output = Output(call, manner)
+    output = Output(manner)
     generator = Generator(
         services, entry, request, call, text, output, PRIORITIES[request.priority]
     )
@@ -243,7 +243,7 @@ async def prefill(services: Services, request: Prefill, call: Call) -> dict[str,
     request = replace(request, max_tokens=0)
     history = _history(_session(services, request), request)
     talk = Talk(services, entry, request, list(history), _tools(request), partial=True)
-    output = Output(call, Manner(stream=False))
+    output = Output(Manner(stream=False))
     with services.superseding(request.session, call):
         outcome = await Generator(
             services, entry, request, call, talk, output, Priority.BACKGROUND

@@ -24,7 +24,17 @@ from rkllmd.operations.output import Output
 from rkllmd.operations.reporting import PROGRESS_SECONDS
 from rkllmd.operations.services import Services
 from rkllmd.promptcache.index import Stored
-from rkllmd.protocol.messages import Done, DoneReason, Generation, Progress, Queued, Timing, Usage
+from rkllmd.protocol.messages import (
+    Done,
+    DoneReason,
+    Event,
+    Generation,
+    Progress,
+    Queued,
+    Sentence,
+    Timing,
+    Usage,
+)
 from rkllmd.registry.loaded import LoadedModel
 from rkllmd.registry.models import ModelEntry
 from rkllmd.runs import Constraint, Form, Limits, Prompt, Sampling
@@ -173,14 +183,12 @@ class Generator:
         except Stopped as stopped:
             self.outcome.reason = self._reason(stopped.reason)
         whole = not self._held or self.outcome.reason == "stop"
-        await self.output.finish(calls_are_whole=whole)
+        await self._tell(self.output.finish(calls_are_whole=whole))
         if self.output.is_full and self.outcome.reason == "stop":
             self.outcome.reason = "length"
         if self.output.calls:
             self.outcome.reason = "tool_calls"
         self._warn(*self.output.problems)
-        if self.output.first_sentence_at is not None:
-            self.outcome.first_sentence_s = self.output.first_sentence_at - self.call.arrived
         self.outcome.total_s = self._elapsed()
         return self.outcome
 
@@ -305,9 +313,15 @@ class Generator:
         self.outcome.last_s = self._elapsed()
         if self.outcome.first_s is None:
             self.outcome.first_s = self.outcome.last_s
-        await self.output.take(piece)
+        await self._tell(self.output.take(piece))
         if self.output.is_full:
             self._enough()
+
+    async def _tell(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Sentence) and self.outcome.first_sentence_s is None:
+                self.outcome.first_sentence_s = self._elapsed()
+            await self.call.send(event)
 
     def _forget(self) -> bool:
         if self.output.told:

@@ -6,7 +6,6 @@ Each stage holds back what is not certain yet and gives it up at the end.
 """
 
 import secrets
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,8 +15,7 @@ from rkllmd.chat.sentences import SentenceSplitter
 from rkllmd.chat.speech import SpeechFilter
 from rkllmd.chat.thinking import ThinkingSplitter, opens_thinking
 from rkllmd.chat.toolcalls import ToolCallParser, ToolCalls, find_family
-from rkllmd.operations.call import Call
-from rkllmd.protocol.messages import Delta, Sentence, StreamMode, Tool, ToolCalled
+from rkllmd.protocol.messages import Delta, Event, Sentence, StreamMode, Tool, ToolCalled
 from rkllmd.registry.loaded import LoadedModel
 
 CUT_OFF = "The call of a tool was cut off before its end."
@@ -46,19 +44,18 @@ class Manner:
 
 
 class Output:
-    """One answer on its way to the client."""
+    """One answer on its way: what the model writes comes in, what is told of it goes out."""
 
-    def __init__(self, call: Call, manner: Manner) -> None:
-        self.call = call
+    def __init__(self, manner: Manner) -> None:
         self.manner = manner
         self.told = False
-        """Whether the client has heard any of it."""
-        self.first_sentence_at: float | None = None
-        """When that was told, by the clock of `Call.arrived`."""
+        """Whether any of it is told."""
         self.calls: list[ToolCalled] = []
         self.problems: list[str] = []
         self._thinking = ThinkingSplitter("none")
         self._tools: ToolCallParser | None = None
+        self._events: list[Event] = []
+        """To be told next."""
         self._clear()
 
     def _clear(self) -> None:
@@ -85,76 +82,77 @@ class Output:
         if self.manner.tools:
             self._tools = ToolCallParser(self.manner.tools, find_family(model.template_source))
 
-    async def take(self, piece: str) -> None:
-        """A piece of what the model writes."""
+    def take(self, piece: str) -> list[Event]:
+        """What is told once the model has written this piece."""
         self.raw += piece
         for channel, text in self._thinking.feed(piece):
-            await self._sort(channel, text)
+            self._sort(channel, text)
+        return self._tell()
 
-    async def finish(self, *, calls_are_whole: bool = True) -> None:
-        """The model has ended: give up what was held back.
+    def finish(self, *, calls_are_whole: bool = True) -> list[Event]:
+        """What is told when the model has ended: what was held back.
 
         A call that a model left unclosed counts as it would; one that was cut off does not.
         """
         for channel, text in self._thinking.flush():
-            await self._sort(channel, text)
+            self._sort(channel, text)
         if self._tools is not None:
             found = self._tools.finish()
             if found.calls and not calls_are_whole:
                 found = ToolCalls("", (), (CUT_OFF,))
-            await self._say(found.text)
+            self._say(found.text)
             self.calls = [ToolCalled(_call_id(), *call) for call in found.calls]
             self.problems = list(found.problems)
         if self._limit is not None:
-            await self._write(self._limit.flush())
-        await self._speak(self._clean.flush())
+            self._write(self._limit.flush())
+        self._speak(self._clean.flush())
         if self._speech is not None:
-            await self._send_deltas(self._speech.flush())
+            self._send_deltas(self._speech.flush())
         if self._sentences is not None:
-            await self._send_sentences(self._sentences.flush())
-        for call in self.calls:
-            await self.call.send(call)
+            self._send_sentences(self._sentences.flush())
+        self._events += self.calls
+        return self._tell()
 
-    async def _sort(self, channel: str, text: str) -> None:
+    def _tell(self) -> list[Event]:
+        events, self._events = self._events, []
+        self.told = self.told or bool(events)
+        return events
+
+    def _sort(self, channel: str, text: str) -> None:
         if channel != "thinking":
-            await self._say(text if self._tools is None else self._tools.feed(text))
+            self._say(text if self._tools is None else self._tools.feed(text))
         elif self.manner.thinking and self.manner.deltas:
-            self.told = True
-            await self.call.send(Delta(text, channel="thinking"))
+            self._events.append(Delta(text, channel="thinking"))
 
-    async def _say(self, text: str) -> None:
-        await self._write(text if self._limit is None else self._limit.feed(text))
+    def _say(self, text: str) -> None:
+        self._write(text if self._limit is None else self._limit.feed(text))
 
-    async def _write(self, text: str) -> None:
+    def _write(self, text: str) -> None:
         """Text that belongs to the answer."""
         if not text:
             return
         self.text += text
         if self._speech is None:
-            await self._send_deltas([text])
+            self._send_deltas([text])
         if self._speech is not None or self._sentences is not None:
-            await self._speak(self._clean.feed(text))
+            self._speak(self._clean.feed(text))
 
-    async def _speak(self, text: str) -> None:
+    def _speak(self, text: str) -> None:
         """Text without what cannot be spoken, for speech and for sentences."""
         if self._speech is not None:
-            await self._send_deltas(self._speech.feed(text))
+            self._send_deltas(self._speech.feed(text))
         if self._sentences is not None:
-            await self._send_sentences(self._sentences.feed(text))
+            self._send_sentences(self._sentences.feed(text))
 
-    async def _send_deltas(self, texts: Iterable[str]) -> None:
+    def _send_deltas(self, texts: Iterable[str]) -> None:
         for text in texts if self.manner.deltas else ():
             if text:
-                self.told = True
-                await self.call.send(Delta(text))
+                self._events.append(Delta(text))
 
-    async def _send_sentences(self, texts: Iterable[str]) -> None:
+    def _send_sentences(self, texts: Iterable[str]) -> None:
         for text in texts:
             if text.strip():
-                self.told = True
-                if self.first_sentence_at is None:
-                    self.first_sentence_at = time.monotonic()
-                await self.call.send(Sentence(self._spoken, text, self.manner.language))
+                self._events.append(Sentence(self._spoken, text, self.manner.language))
                 self._spoken += 1
 
 

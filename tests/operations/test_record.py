@@ -25,7 +25,7 @@ def line_of(caplog, request, reply, *, content=False, error=None, level=logging.
     caplog.set_level(level, logger="rkllmd.requests")
     services = SimpleNamespace(config=Config(log=Log(content=content)), now=lambda: 10.5)
     caller = Caller("socket", "uid 1000", pid=42, uid=1000, gid=1000)
-    call = Call(Connection(caller), deliver=None, arrived=10.0)
+    call = Call(Connection(caller), send=None, arrived=10.0)
     try:
         with recorded(services, request, call) as record:
             if error is not None:
