@@ -7,7 +7,7 @@ interleave. Nothing is read while items are left over or the outbox is full. How
     a request     told once, whatever its handler does (the cases are in operations/call.py)
     end of input  no more requests: finish those that are open, flush, close
     gone          hang-up or write error: cancel every request, also while nothing is written
-    slow          full outbox without progress for `stall_s`: told where the protocol can, as gone
+    slow          full outbox without progress for `stall_s`: as gone; told first if `tells_stalled`
     no items      told; open requests finish, the rest of the input is thrown away, close
 
 A call that was cancelled because its client is gone has the server's `grace_s` to end; then its
@@ -34,9 +34,8 @@ from rkllmd.transport.server import LINGER_SECONDS, Server
 ITEMS_PER_TURN = 16
 
 Item = TypeVar("Item")
-Turn = AbstractAsyncContextManager[Any]
-
-_AT_ONCE: Turn = nullcontext()
+_Turn = AbstractAsyncContextManager[Any]
+_AT_ONCE: _Turn = nullcontext()
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ class Visit(asyncio.Protocol, ABC, Generic[Item]):
     """One connection, from its accepting to the end of its last request."""
 
     is_welcome = True
-    """Who is not is told nothing."""
+    """Whether it may come; who may not is told nothing."""
     leaves_with_eof = False
     """Whether the end of its input means that nobody reads the answers either."""
     tells_stalled = False
@@ -99,7 +98,7 @@ class Visit(asyncio.Protocol, ABC, Generic[Item]):
 
     @abstractmethod
     def meet(self, transport: asyncio.Transport) -> Caller:
-        """Who connects. It may set what is below, in which connections differ."""
+        """Who connects; what is true of this one only is set here."""
 
     @abstractmethod
     def read(self, data: bytes) -> Iterable[Item]:
@@ -210,7 +209,7 @@ class Visit(asyncio.Protocol, ABC, Generic[Item]):
         self._is_taking = False
         self._take_items()
 
-    def begin(self, asked: Asked, request_id: RequestId = NO_ID, in_turn: Turn = _AT_ONCE) -> None:
+    def begin(self, asked: Asked, request_id: RequestId = NO_ID, in_turn: _Turn = _AT_ONCE) -> None:
         """Start a task for a request, or tell why not. `in_turn` is entered while it runs."""
         try:
             self._check_open(request_id)
@@ -251,7 +250,7 @@ class Visit(asyncio.Protocol, ABC, Generic[Item]):
         """Send it, whether the outbox has room or not."""
         self._outbox.put(told)
 
-    async def _serve(self, asked: Asked, call: Call, in_turn: Turn) -> None:
+    async def _serve(self, asked: Asked, call: Call, in_turn: _Turn) -> None:
         final = None
         try:
             final = await self._answer(asked, call, in_turn)
@@ -262,7 +261,7 @@ class Visit(asyncio.Protocol, ABC, Generic[Item]):
             self._connection.ended(call)
             self.tell(asked.fail(_ended_by_force()) if final is None else final)
 
-    async def _answer(self, asked: Asked, call: Call, in_turn: Turn) -> bytes:
+    async def _answer(self, asked: Asked, call: Call, in_turn: _Turn) -> bytes:
         """What is told at the end, unless this task is cancelled."""
         try:
             async with in_turn:
