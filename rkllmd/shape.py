@@ -16,6 +16,7 @@ never. The first problem found is raised, with its place, what was found, what i
 nearest known name when a name is unknown.
 
 The same shape gives a JSON Schema (`schema`), and the docstrings below the fields (`field_docs`).
+What is only written and never read is a `TypedDict`, and has a schema too (`type_schema`).
 """
 
 import ast
@@ -391,11 +392,20 @@ def type_schema(hint: Any, *, null_is_absent: bool = False) -> dict[str, Any]:
         return {"enum": [str(word) for word in hint]}
     if dataclasses.is_dataclass(hint):
         return schema(typing.cast("type", hint), null_is_absent=null_is_absent)
-    if origin is tuple:
+    if typing.is_typeddict(hint):
+        members = typing.get_type_hints(hint)
+        return {
+            "type": "object",
+            "properties": {name: inner(member) for name, member in members.items()},
+            "required": sorted(hint.__required_keys__),
+        }
+    if origin in {tuple, list}:
         return {"type": "array", "items": inner(arguments[0])}
     if origin is not None and issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": inner(arguments[1])}
-    names = {str: "string", int: "integer", float: "number", bool: "boolean"}
+    names = {
+        str: "string", int: "integer", float: "number", bool: "boolean", types.NoneType: "null",
+    }  # fmt: skip
     return {"type": names[hint]}
 
 

@@ -28,13 +28,15 @@ from rkllmd.transport.http.openai_bodies import (
     EmbeddingBody,
     GenerationBody,
 )
+from rkllmd.transport.http.openai_shapes import Embeddings, ShownModel, ShownModels
 from rkllmd.transport.http.streams import SSE, Stream
 
 
 async def models(exchange: Exchange) -> web.Response:
     """The models."""
     reply = await exchange.ask_values(ModelList())
-    return exchange.json({"object": "list", "data": [shown(one) for one in reply["models"]]})
+    found: ShownModels = {"object": "list", "data": [shown(one) for one in reply["models"]]}
+    return exchange.json(found)
 
 
 async def model(exchange: Exchange) -> web.Response:
@@ -65,17 +67,16 @@ async def embeddings(exchange: Exchange, body: EmbeddingBody) -> web.Response:
             member="dimensions",
         )
     tokens = reply["usage"]["prompt_tokens"]
-    return exchange.json(
-        {
-            "object": "list",
-            "model": reply["model"],
-            "data": [
-                {"object": "embedding", "index": index, "embedding": _written(vector, body)}
-                for index, vector in enumerate(reply["embeddings"])
-            ],
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
-    )
+    found: Embeddings = {
+        "object": "list",
+        "model": reply["model"],
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _written(vector, body)}
+            for index, vector in enumerate(reply["embeddings"])
+        ],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    return exchange.json(found)
 
 
 async def _answer(
@@ -122,7 +123,7 @@ async def _ask(exchange: Exchange, request: Chat | Complete | Prefill, deliver: 
     )
 
 
-def shown(found: dict[str, Any]) -> dict[str, Any]:
+def shown(found: dict[str, Any]) -> ShownModel:
     """A model in OpenAI's list."""
     return {
         "id": found["name"],

@@ -130,7 +130,7 @@ class HttpServer:
         http = exchange.http
         exchange.headers |= access.check_origin(http, self.settings.origins)
         if http.method == "OPTIONS" and "Origin" in http.headers:
-            return Route("OPTIONS", "*", _preflight), {}
+            return Route("OPTIONS", "*", _preflight, None), {}
         route, parameters = find(self.routes, http.method, http.raw_path.partition("?")[0])
         is_local = exchange.peer.connection.caller.uid is not None
         if self._keys and not is_local and not route.open_to_all:
