@@ -137,8 +137,9 @@ class Metrics:
         self._freed.labels(model, str(reason)).observe(seconds)
 
     def note_cache(self, model: str, change: str) -> None:
-        """A cache was built, verified, evicted, …"""
-        self._caches.labels(model, change).inc()
+        """A cache was built, verified, evicted, …; what is built is verified, too."""
+        for one in ("built", "verified") if change == "built" else (change,):
+            self._caches.labels(model, one).inc()
 
     def note_model(self, model: ModelName) -> None:
         """A model's state may have changed."""
