@@ -166,7 +166,11 @@ async def test_the_whole_address_may_stand_in_the_first_line():
 @pytest.mark.parametrize(
     ("body", "headers", "why"),
     [
-        (gzip.compress(b"hi", mtime=0), {"Content_Encoding": "gzip"}, b"Content-Encoding: found 'gzip'"),
+        (
+            gzip.compress(b"hi", mtime=0),
+            {"Content_Encoding": "gzip"},
+            b"Content-Encoding: found 'gzip'",
+        ),
         ("Küche".encode("latin-1"), {}, b"not UTF-8 at byte 1"),
         ("\ufeffKüche".encode(), {}, b"byte order mark"),
         (b"what\0else", {}, b"NUL"),

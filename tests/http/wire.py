@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,3 +71,27 @@ class Http:
         """A short greedy chat."""
         body = {"messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 8}
         return self.post("/v1/chat/completions", body | members)
+
+
+def chat_bytes(text: str = "hello", **members: Any) -> bytes:
+    """A greedy chat as it is sent."""
+    body = {"messages": [{"role": "user", "content": text}], "temperature": 0, **members}
+    sent = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(sent)}\r\n\r\n"
+    return head.encode() + sent
+
+
+def connected(port: int, sent: bytes) -> socket.socket:
+    """A connection on which something was sent."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
+    sock.sendall(sent)
+    return sock
+
+
+def read_until(sock: socket.socket, word: bytes) -> None:
+    """Read until a word has come."""
+    heard = b""
+    while word not in heard:
+        more = sock.recv(4096)
+        assert more, heard
+        heard += more
