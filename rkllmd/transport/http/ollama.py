@@ -47,6 +47,7 @@ from rkllmd.transport.http.ollama_bodies import (
     OllamaChatBody,
     OllamaEmbedBody,
 )
+from rkllmd.transport.http.openai import embedded
 from rkllmd.transport.http.streams import NDJSON, Stream
 
 LEVEL = "0.12.0"
@@ -114,7 +115,7 @@ async def generate(exchange: Exchange, body: GenerateBody) -> web.StreamResponse
 
 async def embed(exchange: Exchange, body: OllamaEmbedBody) -> web.Response:
     """Vectors of texts."""
-    reply = await exchange.ask_values(body.request())
+    reply = await embedded(exchange, body.request(), body.dimensions)
     found: OllamaEmbeddings = {
         "model": reply["model"],
         "embeddings": reply["embeddings"],

@@ -2,6 +2,7 @@
 
 import base64
 from array import array
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,7 @@ from rkllmd.protocol.messages import (
     Chat,
     Complete,
     Done,
+    Embed,
     Event,
     ModelList,
     ModelShow,
@@ -59,13 +61,7 @@ async def completions(exchange: Exchange, body: CompletionBody) -> web.StreamRes
 
 async def embeddings(exchange: Exchange, body: EmbeddingBody) -> web.Response:
     """Vectors of texts."""
-    reply = await exchange.ask_values(body.request())
-    if body.dimensions not in {None, reply["dimensions"]}:
-        raise RequestError(
-            Code.UNSUPPORTED,
-            f"dimensions: found {body.dimensions}, allowed: {reply['dimensions']}",
-            member="dimensions",
-        )
+    reply = await embedded(exchange, body.request(), body.dimensions)
     tokens = reply["usage"]["prompt_tokens"]
     found: Embeddings = {
         "object": "list",
@@ -77,6 +73,18 @@ async def embeddings(exchange: Exchange, body: EmbeddingBody) -> web.Response:
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     return exchange.json(found)
+
+
+async def embedded(exchange: Exchange, request: Embed, dimensions: int | None) -> Mapping[str, Any]:
+    """The vectors, whose size is the model's."""
+    reply = await exchange.ask_values(request)
+    if dimensions not in {None, reply["dimensions"]}:
+        raise RequestError(
+            Code.UNSUPPORTED,
+            f"dimensions: found {dimensions}, allowed: {reply['dimensions']}",
+            member="dimensions",
+        )
+    return reply
 
 
 async def _answer(
