@@ -11,11 +11,12 @@ dataclass is the shape; its field types say what is allowed; `Annotated` adds bo
 
 Understood are str, int, float, bool, `StrEnum`, `X | None`, `Literal`, `tuple[X, ...]`,
 `Mapping[str, X]`, other dataclasses, and `Any` (anything JSON can say). An integer is taken for a
-float, a boolean never for a number, NaN and the infinities never. The first problem found is
-raised, with its place, what was found, what is allowed, and the nearest known name when a name is
-unknown.
+float, `4.0` for an integer as in JSON Schema, a boolean never for a number, NaN and the infinities
+never. The first problem found is raised, with its place, what was found, what is allowed, and the
+nearest known name when a name is unknown.
 
 The same shape gives a JSON Schema (`schema`), and the docstrings below the fields (`field_docs`).
+What is only written and never read is a `TypedDict`, and has a schema too (`type_schema`).
 """
 
 import ast
@@ -138,11 +139,15 @@ class _Reader:
         for key in data:
             if key not in known and not self.ignore_unknown:
                 raise unknown_name(place, key, known)
-        values = {}
+        # What is there and wrong says more than what is not there.
+        values = {
+            name: self.value(hints[name], data[name], (*place, name))
+            for name in known
+            if name in data and not (data[name] is None and self.null_is_absent)
+        }
         for name, field in known.items():
-            if name in data and not (data[name] is None and self.null_is_absent):
-                values[name] = self.value(hints[name], data[name], (*place, name))
-            elif field.default is MISSING and field.default_factory is MISSING:
+            is_required = field.default is MISSING and field.default_factory is MISSING
+            if is_required and name not in values:
                 raise ShapeError((*place, name), "nothing", allowed(hints[name]))
         return shape(**values)
 
@@ -182,7 +187,7 @@ class _Reader:
                 key: self.value(arguments[1], item, (*place, key)) for key, item in data.items()
             }
         if _is_plain(hint, data):
-            return float(typing.cast("float", data)) if hint is float else data
+            return hint(data) if hint in {int, float} else data
         raise ShapeError(place, describe(data), allowed(whole))
 
     def _union(self, arguments: tuple[Any, ...], data: object, place: Place, whole: Any) -> object:
@@ -220,7 +225,9 @@ def _is_plain(hint: Any, data: object) -> bool:
         return hint is bool
     if hint is float:
         return isinstance(data, int | float) and abs(data) <= sys.float_info.max
-    return hint in {str, int} and isinstance(data, hint)
+    if hint is int:
+        return isinstance(data, int) or (isinstance(data, float) and data.is_integer())
+    return hint is str and isinstance(data, str)
 
 
 def _fits(bound: object, value: Any) -> bool:
@@ -385,11 +392,20 @@ def type_schema(hint: Any, *, null_is_absent: bool = False) -> dict[str, Any]:
         return {"enum": [str(word) for word in hint]}
     if dataclasses.is_dataclass(hint):
         return schema(typing.cast("type", hint), null_is_absent=null_is_absent)
-    if origin is tuple:
+    if typing.is_typeddict(hint):
+        members = typing.get_type_hints(hint)
+        return {
+            "type": "object",
+            "properties": {name: inner(member) for name, member in members.items()},
+            "required": sorted(hint.__required_keys__),
+        }
+    if origin in {tuple, list}:
         return {"type": "array", "items": inner(arguments[0])}
     if origin is not None and issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": inner(arguments[1])}
-    names = {str: "string", int: "integer", float: "number", bool: "boolean"}
+    names = {
+        str: "string", int: "integer", float: "number", bool: "boolean", types.NoneType: "null",
+    }  # fmt: skip
     return {"type": names[hint]}
 
 

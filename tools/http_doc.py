@@ -2,7 +2,8 @@
 """Writes the answers in docs/http.md anew: `tools/http_doc.py URL` runs its examples, in order.
 
 URL is that of a freshly started daemon on the bundled model. A test runs the same examples and
-compares what may not change: every name and type, and the values that are not measured.
+compares what may not change: every name and type, the values that are neither measured nor said by
+the model, and of those that there are any.
 """
 
 import json
@@ -17,9 +18,10 @@ from typing import Any
 PAGE = Path(__file__).parent.parent / "docs" / "http.md"
 BLOCK = re.compile(r"^```console\n\$ (.*?)\n(?=[^ ])(.*?)^```$", re.DOTALL | re.MULTILINE)
 MEASURED = {
-    "id", "created", "created_at", "ttft_ms", "timings", "size_mb", "fingerprint", "last_used",
-    "content", "text", "said", "cached_tokens", "tokens", "prompt_tokens", "completion_tokens",
-    "total_tokens", "finish_reason",
+    "id", "created", "created_at", "ttft_ms", "size_mb", "fingerprint", "last_used", "said",
+    "cached_tokens", "tokens", "prompt_tokens", "completion_tokens", "total_tokens",
+    "finish_reason", "cache_n", "prompt_n", "prompt_ms", "prompt_per_second", "predicted_n",
+    "predicted_ms", "predicted_per_second",
 }  # fmt: skip
 
 
@@ -50,15 +52,15 @@ def comparable(answer: str) -> Any:
 
 
 def _without_measured(value: Any, name: str = "") -> Any:
-    is_measured = name in MEASURED
     match value:
+        case {"role": "assistant", "content": str(said)}:
+            return {**value, "content": bool(said)}
         case dict():
-            inner = {key: _without_measured(member, key) for key, member in value.items()}
-            return sorted(inner) if is_measured else inner
+            return {key: _without_measured(member, key) for key, member in value.items()}
         case list():
             return [_without_measured(item) for item in value]
         case _:
-            return type(value).__name__ if is_measured else value
+            return (type(value).__name__, bool(value)) if name in MEASURED else value
 
 
 def main() -> int:

@@ -3,8 +3,9 @@
 Taken besides JSON: single quotes, keys without quotes, `True`, `False` and `None`, a comma too
 many, raw line breaks in texts, and closing brackets that are missing at the end.
 
-Not taken, since the meaning would be guessed: a text that is not closed, and a number or word at
-the very end with nothing behind it (`{"minutes": 1` may have become 15), NaN and the infinities.
+Not taken, since the meaning would be guessed: a text that is not closed, a number or word at the
+very end with nothing behind it (`{"minutes": 1` may have become 15), the same key twice in an
+object, NaN and the infinities.
 """
 
 import json
@@ -49,7 +50,16 @@ def _fail(reason: str) -> NoReturn:
     raise ValueError(reason)
 
 
-_STRICT = json.JSONDecoder(strict=False, parse_float=_finite, parse_constant=_fail)
+def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        _fail("a key twice")
+    return found
+
+
+_STRICT = json.JSONDecoder(
+    strict=False, parse_float=_finite, parse_constant=_fail, object_pairs_hook=_unlike
+)
 
 
 class _Reader:
@@ -78,6 +88,8 @@ class _Reader:
             key = self._string() if self._next() in {'"', "'"} else self._take(_WORD)
             if self._next() != ":":
                 _fail("a key without a value")
+            if key in found:
+                _fail("a key twice")
             self.position += 1
             found[key] = self.value(depth + 1)
             self._separator("}")

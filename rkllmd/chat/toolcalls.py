@@ -11,9 +11,9 @@ from the first call on everything is kept until the end. A call begins
 What comes then is read as `{"name": …, "arguments": {…}}` (or `parameters`, or inside `function`),
 as a list of these, as Mistral's `name[ARGS]{…}` or as the newer Qwens'
 `<function=name><parameter=key>…`. JSON may be as small models write it (see `loosejson`); a missing
-closing tag and text behind the calls do no harm. A call counts when its name is listed and its
-arguments fit (see `arguments`); any other one becomes a problem, in words. Without a call that
-counts, the answer is text to the end.
+closing tag and text behind the calls do no harm. A call counts when its name is listed, its
+arguments fit (see `arguments`), and it can mean one thing only; any other one becomes a problem, in
+words. Without a call that counts, the answer is text to the end.
 
 A bare object that has no arguments at all is an answer in JSON: neither a call nor a problem.
 """
@@ -47,10 +47,11 @@ _BARE_BEGUN = re.compile(r"\s*(?:`{0,2}|(?:```\w*\s*)?(?:\[\s*)?)")
 _LETTERS = re.compile(r"\w*")
 _FENCE = re.compile(r"\s*(?:```\w*\s*)?")
 _LINE = re.compile(r"^", re.MULTILINE)
-_BETWEEN = re.compile(r"[\s,;]*")
+_BETWEEN = re.compile(r"(?:[\s,;]|```(?:json)?)*")
 _NAMED = re.compile(r"\s*([\w.-]+)\s*(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(?=\{)")
-_FUNCTION = re.compile(r"\s*<function=([^>\s]+)>(.*?)(?:</function>|$)", re.DOTALL)
-_PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?(?:</parameter>|$)", re.DOTALL)
+_FUNCTION = re.compile(r"\s*<function=([^>\s]+)>(.*?)(</function>|$)", re.DOTALL)
+_PARAMETER = re.compile(r"<parameter=([^>\s]+)>\n?(.*?)\n?(</parameter>|$)", re.DOTALL)
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 Call = tuple[str, dict[str, Any]]
 """A tool's name and the arguments."""
@@ -110,7 +111,9 @@ class ToolCallParser:
             calls += [found for found in judged if isinstance(found, tuple)]
             problems += [found for found in judged if isinstance(found, str)]
             if region.marked and not judged:
-                problems.append(f"What follows {self._mark} is no call: {_quoted(region.text)}.")
+                what = _quoted(region.text + region.behind)
+                problems.append(f"What follows {self._mark} is no call: {what}.")
+                continue
             beside += region.behind if any(judged) else region.text + region.behind
         beside = beside.replace(self._closing, "").strip("` \n")
         if calls and beside:
@@ -169,7 +172,7 @@ class ToolCallParser:
         if not marked and not value.keys() & {"arguments", "parameters"}:
             return None
         try:
-            return self._fitted(value["name"], value.get("arguments", value.get("parameters")))
+            return self._fitted(value["name"], _arguments(value))
         except (ValueError, RecursionError) as error:
             return f"The call of {value['name'][:64]!r} does not fit: {error}."
 
@@ -178,17 +181,35 @@ class ToolCallParser:
             close = difflib.get_close_matches(name[:64], self._schemas, n=1)
             hint = f" (is {close[0]!r} meant?)" if close else ""
             raise ValueError(f"there is no such tool{hint}")
-        if isinstance(arguments, str) and arguments.strip():
-            arguments, _ = read(arguments, ended=True)
-        arguments = arguments or {}
         if not isinstance(arguments, dict):
             raise Misfit(("arguments",), describe(arguments), "an object")
         fitted = fit(self._schemas[name], arguments, ("arguments",))
-        try:
-            json.dumps(fitted, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("its arguments have half of a character") from None
+        _check_characters(fitted)
         return name, fitted
+
+
+def _arguments(value: Mapping[str, Any]) -> Any:
+    """The arguments of a call, which may be JSON in a text."""
+    if {"arguments", "parameters"} <= value.keys():
+        raise ValueError("it has `arguments` and `parameters`")
+    found = value.get("arguments", value.get("parameters"))
+    if isinstance(found, str) and found.strip():
+        written = found
+        found, end = read(written, ended=True)
+        if written[end:].strip("}] \n"):
+            raise ValueError(f"behind its arguments stands {_quoted(written[end:])}")
+    return found or {}
+
+
+def _check_characters(arguments: Mapping[str, Any]) -> None:
+    """Refuse what a client could not send back."""
+    written = json.dumps(arguments, ensure_ascii=False)
+    try:
+        written.encode()
+    except UnicodeEncodeError:
+        raise ValueError("its arguments have half of a character") from None
+    if _NUL.search(written):
+        raise ValueError("its arguments have the character NUL")
 
 
 def _begins_bare(text: str, start: int) -> bool | None:
@@ -211,10 +232,8 @@ def _fence_end(text: str, start: int) -> int:
 
 def _read_values(text: str, *, ended: bool) -> tuple[list[Any], int]:
     """The calls that a text begins with, however they are written."""
-    function = _FUNCTION.match(text)
-    if function:
-        parameters = {key: _typed(words) for key, words in _PARAMETER.findall(function[2])}
-        return [{"name": function[1], "arguments": parameters}], function.end()
+    if _FUNCTION.match(text):
+        return _read_functions(text, ended=ended)
     named = _NAMED.match(text)
     position = named.end() if named else 0
     values: list[Any] = []
@@ -230,6 +249,22 @@ def _read_values(text: str, *, ended: bool) -> tuple[list[Any], int]:
         position = between.end()
     if named:
         values = [{"name": named[1], "arguments": value} for value in values]
+    return values, position
+
+
+def _read_functions(text: str, *, ended: bool) -> tuple[list[Any], int]:
+    """Calls in the newer Qwens' way, up to one whose last parameter may have been going on."""
+    values: list[Any] = []
+    position = 0
+    while function := _FUNCTION.match(text, position):
+        parameters: dict[str, Any] = {}
+        is_closed = ended or function[3]
+        for name, words, tag in _PARAMETER.findall(function[2]):
+            if name in parameters or not (tag or is_closed):
+                return values, position
+            parameters[name] = _typed(words)
+        values.append({"name": function[1], "arguments": parameters})
+        position = function.end()
     return values, position
 
 

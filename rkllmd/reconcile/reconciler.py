@@ -89,7 +89,6 @@ class Report:
 
     built: list[Key] = field(default_factory=list)
     verified: list[Key] = field(default_factory=list)
-    broken: list[Key] = field(default_factory=list)
     failed: dict[Key, RkllmdError] = field(default_factory=dict)
     gave_way: bool = False
     again_at: float | None = None
@@ -237,7 +236,7 @@ class Reconciler:
         return True
 
     async def _do(self, step: plan.Step, report: Report) -> None:
-        store = self._store
+        store, did = self._store, _verb(step)
         match step:
             case plan.Rename(old, new):
                 await asyncio.to_thread(store.rename_model, old, new)
@@ -248,11 +247,11 @@ class Reconciler:
             case plan.MarkStale(model, name, reason):
                 await asyncio.to_thread(store.mark, model, name, "stale", reason)
             case plan.Verify():
-                await self._verify(_key(step), report)
+                did = did if await self._verify(_key(step), report) else "broken"
             case plan.Build():
                 await self._build(_key(step), report)
-        journal.info("%s %s/%s: %s", _verb(step), *_key(step), getattr(step, "reason", ""))
-        self._tell(_key(step), _verb(step), getattr(step, "reason", ""))
+        journal.info("%s %s/%s: %s", did, *_key(step), getattr(step, "reason", ""))
+        self._tell(_key(step), did, getattr(step, "reason", ""))
 
     async def _build(self, key: Key, report: Report) -> None:
         target = target_of(self._caches, key)
@@ -287,7 +286,8 @@ class Reconciler:
             # After a commit there is nothing left to discard.
             await asyncio.shield(asyncio.to_thread(self._store.discard, staging))
 
-    async def _verify(self, key: Key, report: Report) -> None:
+    async def _verify(self, key: Key, report: Report) -> bool:
+        """Prove a state that is there; False when it is no good."""
         entry, path = self._caches.view.entries.get(key), self._caches.view.paths.get(key)
         if not isinstance(entry, Entry) or entry.snapshot is None or path is None:
             raise NotFound(Code.UNKNOWN_CACHE, f"there is no state of {key[0]}/{key[1]} to verify")
@@ -315,11 +315,11 @@ class Reconciler:
                 members["verification"] = verification(proof, place.model)
             await asyncio.to_thread(lambda: self._store.change(*key, **members))
         if problem:
-            report.broken.append(key)
             journal.warning("the cache %s/%s is broken: %s", *key, problem)
         else:
             self._forget_trouble(key)
             report.verified.append(key)
+        return not problem
 
     def _forget_trouble(self, key: Key) -> None:
         self._caches.suspects.pop(key, None)

@@ -109,8 +109,9 @@ class Metrics:
         self._time("rkllmd_worker_freed_seconds", seconds, model, str(reason))
 
     def note_cache(self, model: str, change: str) -> None:
-        """A cache was built, verified, evicted, …"""
-        self._count("rkllmd_cache_changes", model, change)
+        """A cache was built, verified, evicted, …; what is built is verified, too."""
+        for one in ("built", "verified") if change == "built" else (change,):
+            self._count("rkllmd_cache_changes", model, one)
 
     def note_model(self, model: ModelName) -> None:
         """A model's state may have changed."""
@@ -187,7 +188,7 @@ class _Now(Collector):
                 memory.add_metric([name], lane.model.facts.memory_bytes)
         yield from (waiting, running, memory)
         yield from self._of_caches()
-        yield from self._of_board()
+        yield from of_board(self.board)
 
     def _of_caches(self) -> Iterator[Metric]:
         view = self._services.caches.view
@@ -204,17 +205,19 @@ class _Now(Collector):
             entries.add_metric([model, state], count)
         yield entries
 
-    def _of_board(self) -> Iterator[Metric]:
-        load = GaugeMetricFamily("rkllmd_npu_load_percent", "Of each NPU core", labels=["core"])
-        warmth = GaugeMetricFamily(
-            "rkllmd_temperature_celsius", "What the board's sensors say", labels=["sensor"]
-        )
-        if self.board is not None:
-            for core, percent in enumerate(self.board.npu_load):
-                load.add_metric([str(core)], percent)
-            for sensor in self.board.temperatures:
-                warmth.add_metric([sensor.name], sensor.celsius)
-        yield from (load, warmth)
+
+def of_board(board: Board | None) -> Iterator[Metric]:
+    """What the board's kernel says, where it says something."""
+    load = GaugeMetricFamily("rkllmd_npu_load_percent", "Of each NPU core", labels=["core"])
+    warmth = GaugeMetricFamily(
+        "rkllmd_temperature_celsius", "What the board's sensors say", labels=["sensor"]
+    )
+    if board is not None:
+        for core, percent in enumerate(board.npu_load):
+            load.add_metric([str(core)], percent)
+        for sensor in board.temperatures:
+            warmth.add_metric([sensor.name], sensor.celsius)
+    yield from (load, warmth)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

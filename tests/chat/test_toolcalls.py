@@ -78,6 +78,11 @@ PARALLEL = [
     ("llama3", f"{WRITTEN}; {WRITTEN_NOON}".replace("arguments", "parameters")),
     ("mistral", f"[TOOL_CALLS] [{WRITTEN}, {WRITTEN_NOON.replace('{}', 'null')}]"),
     ("mistral", '[TOOL_CALLS]set_timer[ARGS]{"minutes": 5}[TOOL_CALLS]get_time[ARGS]{}'),
+    ("hermes", f"```json\n{WRITTEN}\n```\n```json\n{WRITTEN_NOON}\n```"),
+    (
+        "hermes",
+        "<tool_call>\n<function=set_timer>\n<parameter=minutes>5</parameter></function>\n<function=get_time>",
+    ),
 ]
 
 
@@ -121,6 +126,7 @@ def test_lists_in_qwens_newer_form():
     assert parse([answer]).calls == (("switch_lamp", {"rooms": ["bath"], "on": True}),)
 
 
+MARKED = ("<tool_call>", "</tool_call>")
 NO_CALLS = [
     ("hermes", '<tool_call>{"name": "set_tmer", "arguments": {}}</tool_call>', "'set_timer' meant"),
     ("hermes", '<tool_call>{"name": "set_timer", "arguments": {}}</tool_call>', "required"),
@@ -142,6 +148,44 @@ NO_CALLS = [
         "hermes",
         '<tool_call>{"name": "set_timer", "arguments": {"minutes": 5, "label": "\\ud800"}}',
         "half of a character",
+    ),
+    (
+        "hermes",
+        '<tool_call>{"name": "set_timer", "arguments": {"minutes": 5, "label": "\\\\\\u0000"}}',
+        "NUL",
+    ),
+    # What may mean two things.
+    ("hermes", WRITTEN.replace("5", '5, "minutes": 50').join(MARKED), "is no call"),
+    (
+        "hermes",
+        WRITTEN.replace('"', "'").replace("5", "5, 'minutes': 50").join(MARKED),
+        "is no call",
+    ),
+    ("hermes", WRITTEN.replace("}}", '}, "name": "get_time"}').join(MARKED), "is no call"),
+    ("hermes", WRITTEN.replace("}}", '}, "parameters": {}}').join(MARKED), "`parameters`"),
+    (
+        "hermes",
+        '{"name": "set_timer", "arguments": "{\\"minutes\\": 5} {\\"minutes\\": 9}"}'.join(MARKED),
+        "behind its arguments",
+    ),
+    ("hermes", "<tool_call><function=set_timer><parameter=minutes>5", "is no call"),
+    (
+        "hermes",
+        "<function=set_timer><parameter=minutes>5</parameter><parameter=minutes>50</parameter>"
+        "</function>".join(MARKED),
+        "is no call",
+    ),
+    # What could only be guessed.
+    ("hermes", WRITTEN.replace("5", "soon").join(MARKED), "is no call"),
+    ("hermes", WRITTEN.replace("5", "005").join(MARKED), "is no call"),
+    ("hermes", WRITTEN.replace("5", '"5 min"').join(MARKED), "allowed: integer"),
+    ("hermes", WRITTEN.replace("5", "5.5").join(MARKED), "allowed: integer"),
+    ("hermes", WRITTEN.replace("set_timer", "Set_Timer").join(MARKED), "no such tool"),
+    ("hermes", "{'name': 'set_timer', 'arguments': {'label': 'a', not 'b'}}".join(MARKED), "is no"),
+    (
+        "hermes",
+        '{"name": "set_timer", "arguments": {"minutes": 5, "label": "a}}'.join(MARKED),
+        "is no",
     ),
 ]
 

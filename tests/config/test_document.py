@@ -101,7 +101,7 @@ def test_any_text_is_settings_or_problems_and_nothing_else(text: str) -> None:
 
 
 def test_a_missing_member_of_a_list_item_is_told_at_the_item() -> None:
-    document = parse("context: 8\nlora:\n  - {scale: 1000}\n  - {file: a}\ntop_k: x\n", "F")
+    document = parse("context: 8\nlora:\n  - {scale: 1}\n  - {file: a}\ntop_k: x\n", "F")
     with pytest.raises(ConfigError) as caught:
         fit(ModelSettings, document)
     assert [problem.split(",")[0] for problem in sorted(caught.value.problems)] == [

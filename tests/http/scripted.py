@@ -12,6 +12,7 @@ from rkllmd.transport.http.access import Keys
 from rkllmd.transport.http.server import HttpServer
 from rkllmd.transport.http.table import routes
 from rkllmd.transport.listen import open_tcp
+from tests.http.contract import no_metrics
 from tests.http.wire import Answer, Http
 
 Play = Callable[[Request, Call], Awaitable[Reply]]
@@ -85,11 +86,6 @@ async def face(play: Play, keys: tuple[str, ...] = (), **settings: Any) -> Async
         listener = open_tcp("127.0.0.1", 0)
         await server.listen(listener.socket)
         yield Face(server, handler, listener.socket.getsockname()[1])
-
-
-async def no_metrics() -> str:
-    """Nothing was counted."""
-    return "rkllmd_ready 1\n"
 
 
 async def silent(request: Request, call: Call) -> Reply:

@@ -2,6 +2,9 @@
 
 import asyncio
 import http.client
+import logging
+import os
+import re
 import socket
 import ssl
 import subprocess
@@ -78,6 +81,47 @@ async def test_request_ids_come_back():
     assert own.headers["x-request-id"] == "abc-1"
     assert odd.headers["x-request-id"] != "a b"
     assert len(none.headers["x-request-id"]) == 16
+
+
+async def test_the_log_says_who_asked_for_what_and_no_word_of_it(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG, "rkllmd.http")
+    listener = open_unix(tmp_path / "s")
+    async with face(fine) as served:
+        await served.server.listen(listener.socket)
+        asked = served.http
+        asked.headers["X-Request-Id"] = "r-1"
+        await served.chat("a secret")
+        await served.chat("a secret", stream=True)
+        await served.post("/ask?stream=1&text=secret", b"a secret")
+        await served.post("/v1/chat/completions", b'{"secret"')
+        await served.get("/v1/models/secret%0A")
+        await served.get("/nothing/at%20all?secret=1")
+        await served.get("/health")
+        reader, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+        writer.write(
+            b"POST /ask HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Request-Id: r-1\r\n"
+            b"Content-Length: 8\r\n\r\na secret"
+        )
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    listener.close()
+    lines = [(one.levelname, one.getMessage()) for one in caplog.records]
+    here, own = "address 127.0.0.1", f"pid {os.getpid()} uid {os.getuid()}"
+    told = [
+        ("INFO", "POST /v1/chat/completions 200", here),
+        ("INFO", "POST /v1/chat/completions 200", here),
+        ("INFO", "POST /ask 200", here),
+        ("INFO", "POST /v1/chat/completions 400", here),
+        ("DEBUG", "GET /v1/models/secret%0A 200", here),
+        ("INFO", "GET /nothing/at%20all 404", here),
+        ("DEBUG", "GET /health 200", here),
+        ("INFO", "POST /ask 200", own),
+    ]
+    for (level, line), (wanted, begin, who) in zip(lines, told, strict=True):
+        assert level == wanted, line
+        assert re.fullmatch(rf"{re.escape(begin)}, \d+ ms, {who} \[r-1\]", line)
+        assert "secret" not in line.replace("/v1/models/secret", "")
 
 
 def test_keys_are_read_from_a_file_that_others_cannot_read(tmp_path):

@@ -1,11 +1,23 @@
 """The clients that people really use, against a running daemon: `openai` and `ollama`."""
 
+import asyncio
+from typing import Literal
+
 import httpx
 import ollama
 import openai
+import pydantic
 import pytest
 
 TOOLS = [{"type": "function", "function": {"name": "light", "parameters": {"type": "object"}}}]
+
+
+class Lamp(pydantic.BaseModel):
+    """Switches the lamp."""
+
+    on: Literal["yes", "no"]
+
+
 HELLO = [{"role": "user", "content": "hello"}]
 
 
@@ -76,6 +88,42 @@ def test_openai_errors_are_of_their_kind_and_not_repeated(client, home):
         client.chat.completions.create(model="none", messages=HELLO)
 
 
+def test_openai_raw_answers_have_their_headers(client):
+    asked = {"model": "parrot", "messages": HELLO, "max_tokens": 2}
+    raw = client.chat.completions.with_raw_response.create(
+        **asked, extra_headers={"X-Request-Id": "mine-1"}
+    )
+    assert raw.headers["x-request-id"] == raw.parse()._request_id == "mine-1"
+    with client.chat.completions.with_streaming_response.create(**asked, stream=True) as raw:
+        assert raw.headers["content-type"].startswith("text/event-stream")
+        assert [line for line in raw.iter_lines() if line][-1] == "data: [DONE]"
+
+
+def test_openai_helpers_put_a_stream_and_its_calls_together(client):
+    asked = {"model": "parrot", "messages": HELLO, "temperature": 0, "max_tokens": 200}
+    tool = openai.pydantic_function_tool(Lamp)
+    with client.chat.completions.stream(**asked, tools=[tool], tool_choice="required") as stream:
+        kinds = {event.type for event in stream}
+        (call,) = stream.get_final_completion().choices[0].message.tool_calls
+    assert "tool_calls.function.arguments.done" in kinds
+    assert isinstance(call.function.parsed_arguments, Lamp)
+    found = client.chat.completions.parse(**asked, response_format=Lamp)
+    assert isinstance(found.choices[0].message.parsed, Lamp)
+
+
+def test_openai_what_is_not_there_is_said_to_be_not_there(client):
+    for call in (
+        lambda: client.responses.create(model="parrot", input="x"),
+        lambda: client.moderations.create(input="x"),
+    ):
+        with pytest.raises(openai.NotFoundError) as caught:
+            call()
+        assert caught.value.code == "unknown_endpoint"
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.models.delete("parrot")
+    assert caught.value.response.headers["allow"] == "GET"
+
+
 def test_openai_closing_a_stream_cancels(client, home):
     stream = client.chat.completions.create(
         model="parrot", messages=HELLO, stream=True, max_tokens=1900
@@ -98,8 +146,14 @@ async def test_openai_asynchronous(home):
     async with openai.AsyncOpenAI(
         base_url=f"http://127.0.0.1:{home.port}/v1", api_key="none"
     ) as found:
-        answer = await found.chat.completions.create(model="parrot", messages=HELLO, max_tokens=4)
-        assert answer.choices[0].finish_reason == "length"
+        asked = {"model": "parrot", "messages": HELLO, "max_tokens": 4}
+        many = await asyncio.gather(*(found.chat.completions.create(**asked) for _ in range(3)))
+        assert [one.choices[0].finish_reason for one in many] == ["length"] * 3
+        assert [one.id async for one in found.models.list()] == ["parrot"]
+        stream = await found.chat.completions.create(**asked | {"max_tokens": 1900}, stream=True)
+        await stream.close()
+    free = lambda: not home.ask("status")["queue"]["parrot"]["running"]  # noqa: E731
+    await asyncio.to_thread(home.until, free)
 
 
 def test_ollama_lists_and_shows(llama):
@@ -136,6 +190,37 @@ def test_ollama_generate_load_and_embed(llama):
     assert llama.generate("parrot").done_reason == "load"
     assert llama.chat("parrot", []).done_reason == "load"
     assert len(llama.embed("parrot", ["a", "b"]).embeddings) == 2
+
+
+async def test_ollama_asynchronous(home):
+    found = ollama.AsyncClient(f"http://127.0.0.1:{home.port}")
+    few = {"num_predict": 3, "temperature": 0}
+    whole = await found.chat("parrot", HELLO, options=few)
+    pieces = [one async for one in await found.chat("parrot", HELLO, options=few, stream=True)]
+    assert "".join(one.message.content for one in pieces) == whole.message.content
+    told = [one async for one in await found.generate("parrot", "hi", options=few, stream=True)]
+    assert told[-1].done_reason == "length"
+    one, two = await found.embed("parrot", "a"), await found.embed("parrot", ["a"])
+    assert one.embeddings == two.embeddings
+    assert (await found.show("parrot")).modelinfo["rkllmd.context_length"] == 2048
+    assert [one.model for one in (await found.ps()).models] == ["parrot"]
+    assert [one.status async for one in await found.pull("parrot", stream=True)] == ["success"]
+    await found._client.aclose()
+
+
+def test_ollama_what_would_be_wrong_is_refused(llama):
+    size = len(llama.embed("parrot", "a").embeddings[0])
+    assert len(llama.embed("parrot", "a", dimensions=size).embeddings[0]) == size
+    for call, why in (
+        (lambda: llama.embed("parrot", "a", dimensions=size + 1), "dimensions"),
+        (lambda: llama.chat("parrot", HELLO, logprobs=True), "logprobs"),
+        (lambda: llama.generate("parrot", "x", images=[b"x"]), "images"),
+        (lambda: llama.generate("parrot", "x", suffix="y"), "suffix"),
+        (lambda: llama.embeddings("parrot", "a"), "/api/embeddings"),
+        (lambda: llama.copy("parrot", "b"), "/api/copy"),
+    ):
+        with pytest.raises(ollama.ResponseError, match=why):
+            call()
 
 
 def test_ollama_unloads_when_nothing_is_to_be_kept_alive(llama):

@@ -1,9 +1,6 @@
 """What real clients need, on a running daemon: the list of HTTP.md, by its numbers."""
 
 import json
-import os
-import signal
-import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +9,7 @@ import pytest
 from tests.daemon.household import Household
 from tests.fakes.rkllm.built import NEWEST, built, make_model
 from tests.http.conftest import served
+from tests.http.wire import chat_bytes, connected, read_until
 
 TOOL = {
     "type": "function",
@@ -175,29 +173,6 @@ def test_14_too_long_is_a_400_with_both_numbers(http):
     assert any(int(w) > 2048 for w in answer.json["error"]["message"].split() if w.isdigit())
 
 
-def chat_bytes(text="hello", **members):
-    body = {"messages": [{"role": "user", "content": text}], "temperature": 0, **members}
-    sent = json.dumps(body).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(sent)}\r\n\r\n"
-    return head.encode() + sent
-
-
-def connected(port, sent):
-    """A connection on which something was sent."""
-    sock = socket.create_connection(("127.0.0.1", port), timeout=50)
-    sock.sendall(sent)
-    return sock
-
-
-def read_until(sock, word):
-    """Read until a word has come."""
-    heard = b""
-    while word not in heard:
-        more = sock.recv(4096)
-        assert more, heard
-        heard += more
-
-
 def left(home):
     """How many chats ended because their client was gone, by either way to notice it."""
     gone = 0.0
@@ -295,70 +270,6 @@ def test_curl_on_the_unix_socket(home):
         capture_output=True, check=True,
     ).stdout  # fmt: skip
     assert lines.strip()
-
-
-def metric(home, sample):
-    """The value of a sample; 0 where there is none yet."""
-    lines = home.http.get("/metrics").body.decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(sample + " "))
-
-
-def test_metrics_count_what_happened(home):
-    home.http.chat("count me")
-    home.http.call("POST", "/ask", b"count my sentences")
-    for sample in (
-        'rkllmd_first_sentence_seconds_count{cache="hit",model="parrot"}',
-        'rkllmd_last_token_seconds_count{model="parrot"}',
-        'rkllmd_load_seconds_count{model="parrot"}',
-        'rkllmd_prefill_seconds_count{cache="hit",model="parrot"}',
-        'rkllmd_first_token_seconds_count{cache="hit",model="parrot"}',
-        'rkllmd_tokens_total{kind="cached",model="parrot"}',
-        'rkllmd_tokens_total{kind="prefilled",model="parrot"}',
-        'rkllmd_queue_wait_seconds_count{model="parrot"}',
-        'rkllmd_http_requests_total{endpoint="POST /v1/chat/completions",status="200"}',
-        'rkllmd_requests_total{op="chat",outcome="length",transport="http"}',
-        'rkllmd_model_loads_total{model="parrot"}',
-        'rkllmd_cache_changes_total{change="built",model="parrot"}',
-        'rkllmd_cache_entries{model="parrot",state="verified"}',
-        "rkllmd_cache_bytes", "rkllmd_cache_free_bytes", "rkllmd_ready",
-    ):  # fmt: skip
-        assert metric(home, sample) >= 1, sample
-
-
-def test_what_has_not_happened_has_its_family(http):
-    text = http.get("/metrics").body.decode()
-    for family in (
-        "first_token_seconds histogram", "queue_wait_seconds histogram", "cancel_seconds histogram",
-        "first_sentence_seconds histogram", "last_token_seconds histogram",
-        "load_seconds histogram", "prefill_seconds histogram",
-        "queue_length gauge", "worker_crashes_total counter", "worker_restarts_total counter",
-        "cache_changes_total counter", "npu_load_percent gauge", "temperature_celsius gauge",
-    ):  # fmt: skip
-        assert f"# TYPE rkllmd_{family}\n" in text, family
-
-
-def test_how_soon_a_stopped_run_is_over_is_measured(home):
-    members = {"text": "go", "max_tokens": 1500, "temperature": 0, "stream": "tokens"}
-    with home.client() as client:
-        events = client.events("chat", priority="background", **members)
-        next(event for event in events if event["event"] == "delta")
-        home.greedy("hello", priority="voice")
-        next(event for event in events if event["event"] == "delta")
-    # The client has left in the middle.
-    for reason in ("give_way", "cancelled"):
-        sample = f'rkllmd_worker_freed_seconds_count{{model="parrot",reason="{reason}"}}'
-        home.until(lambda sample=sample: metric(home, sample), sample)
-
-
-def test_a_worker_that_dies_is_counted(home):
-    crashes = 'rkllmd_worker_crashes_total{kind="signal",model="parrot"}'
-    restarts = 'rkllmd_worker_restarts_total{model="parrot"}'
-    before = metric(home, crashes), metric(home, restarts)
-    home.http.chat()
-    (pid,) = home.worker_pids()
-    os.kill(pid, signal.SIGKILL)
-    assert home.http.chat().status == 200
-    assert (metric(home, crashes), metric(home, restarts)) == (before[0] + 1, before[1] + 1)
 
 
 def test_sigterm_lets_an_http_answer_finish(own_home):

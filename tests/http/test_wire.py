@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import os
 
@@ -129,6 +130,58 @@ async def test_bytes_that_trickle_in_do_not_prolong_the_wait():
                 await asyncio.wait({gone}, timeout=QUICK / 10)
             await gone
         await closed(writer)
+
+
+async def test_a_head_that_has_no_end_is_cut_off(monkeypatch):
+    monkeypatch.setattr("rkllmd.transport.http.wire.HEAD_BYTES_MAX", 1000)
+    async with face(silent) as served:
+        reader, writer = await served.connect()
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n" + b"X: yyyyyyyyyyyyyyyyyyyy\r\n" * 50)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        await closed(writer)
+
+
+async def test_a_refused_body_may_be_sent_to_its_end_and_the_next_request_is_heard(monkeypatch):
+    monkeypatch.setattr("rkllmd.transport.http.wire.HEAD_BYTES_MAX", 1000)
+    async with face(silent) as served:
+        reader, writer = await served.connect()
+        writer.write(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
+        assert (await reader.readuntil(b"}}")).startswith(b"HTTP/1.1 404 ")
+        writer.write(b"x" * 5000 + b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"HTTP/1.1 200 " in await reader.readuntil(b"}")
+        await closed(writer)
+
+
+async def test_the_whole_address_may_stand_in_the_first_line():
+    async with face(silent) as served:
+        reader, writer = await served.connect()
+        writer.write(
+            b"GET http://rkllmd:80/health?x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        await closed(writer)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "why"),
+    [
+        (
+            gzip.compress(b"hi", mtime=0),
+            {"Content_Encoding": "gzip"},
+            b"Content-Encoding: found 'gzip'",
+        ),
+        ("Küche".encode("latin-1"), {}, b"not UTF-8 at byte 1"),
+        ("\ufeffKüche".encode(), {}, b"byte order mark"),
+        (b"what\0else", {}, b"NUL"),
+        (b" \n", {}, b"allowed: a text of at least 1"),
+    ],
+)
+async def test_words_that_cannot_be_taken_are_refused_with_the_reason(body, headers, why):
+    async with face(silent) as served:
+        answer = await served.post("/ask", body, **headers)
+        assert (answer.status, why in answer.body) == (400, True), answer
+        assert not served.handler.requests
 
 
 async def test_a_body_that_does_not_come_is_answered_and_takes_no_turn():

@@ -1,10 +1,13 @@
-"""Plain HTTP for tests: what is sent is chosen, and what comes is seen whole."""
+"""Plain HTTP for tests: what is sent is chosen, and what comes is as documented and seen whole."""
 
 import contextlib
 import http.client
 import json
+import socket
 from dataclasses import dataclass
 from typing import Any
+
+from tests.http import contract
 
 PATIENCE_SECONDS = 50
 
@@ -25,16 +28,13 @@ class Answer:
     @property
     def events(self) -> list[Any]:
         """The data of its server-sent events, the last one `[DONE]` as it is written."""
-        blocks = self.body.decode().split("\n\n")
-        assert blocks.pop() == ""
-        assert all(block.startswith("data: ") and "\n" not in block for block in blocks)
-        texts = [block.removeprefix("data: ") for block in blocks]
-        return [text if text == "[DONE]" else json.loads(text) for text in texts]
+        found = contract.pieces("text/event-stream", self.body)
+        return [*found, contract.ENDS] if self.body.endswith(b"data: [DONE]\n\n") else found
 
     @property
     def lines(self) -> list[Any]:
         """Its JSON lines."""
-        return [json.loads(line) for line in self.body.decode().splitlines()]
+        return contract.pieces("application/x-ndjson", self.body)
 
 
 class Http:
@@ -53,7 +53,11 @@ class Http:
             connection.request(method, path, sent, {**self.headers, **named})
             got = connection.getresponse()
             found = {name.lower(): text for name, text in got.getheaders()}
-            return Answer(got.status, found, got.read())
+            answer = Answer(got.status, found, got.read())
+        if method not in {"HEAD", "OPTIONS"}:
+            kind = found["content-type"].partition(";")[0]
+            contract.check(method, path, answer.status, kind, answer.body)
+        return answer
 
     def get(self, path: str, **headers: str) -> Answer:
         """GET."""
@@ -67,3 +71,27 @@ class Http:
         """A short greedy chat."""
         body = {"messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 8}
         return self.post("/v1/chat/completions", body | members)
+
+
+def chat_bytes(text: str = "hello", **members: Any) -> bytes:
+    """A greedy chat as it is sent."""
+    body = {"messages": [{"role": "user", "content": text}], "temperature": 0, **members}
+    sent = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(sent)}\r\n\r\n"
+    return head.encode() + sent
+
+
+def connected(port: int, sent: bytes) -> socket.socket:
+    """A connection on which something was sent."""
+    sock = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
+    sock.sendall(sent)
+    return sock
+
+
+def read_until(sock: socket.socket, word: bytes) -> None:
+    """Read until a word has come."""
+    heard = b""
+    while word not in heard:
+        more = sock.recv(4096)
+        assert more, heard
+        heard += more

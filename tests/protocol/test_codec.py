@@ -126,6 +126,8 @@ def test_odd_but_right(line):
         ('{"id":1,"op":"chat","text":"a","temperature":-1}', "bad_request", "temperature"),
         ('{"id":1,"op":"chat","text":"a","top_k":true}', "bad_request", "top_k"),
         ('{"id":1,"op":"chat","messages":[{"role":"usr"}]}', "bad_request", "messages[0].role"),
+        ('{"id":1,"op":"chat","text":"a","tools":[{"type":"x"}]}', "bad_request", "tools[0].type"),
+        ('{"id":1,"op":"chat","text":"a","top_k":1.5}', "bad_request", "top_k"),
         ('{"id":1,"op":"cancel"}', "bad_request", "target"),
         ('{"id":1,"op":"cancel","all":false}', "bad_request", "target"),
         ('{"id":1,"op":"model.load","model":"../x"}', "bad_request", "model"),
@@ -137,6 +139,11 @@ def test_bad_requests_name_the_member(line, code, member):
     assert error.details["found"]
     assert error.details["allowed"]
     assert error.message.startswith(f"{member}: found ")
+
+
+def test_a_number_without_a_fraction_is_an_integer():
+    request = decode_request(b'{"op":"chat","text":"a","top_k":40.0,"seed":1e3}').request
+    assert (repr(request.top_k), repr(request.seed)) == ("40", "1000")
 
 
 @pytest.mark.parametrize("target", [0, False, "", [], {}, 1.5])

@@ -5,10 +5,12 @@ the same operations answer it, and what comes back is written in the shape that 
 
     wire      connections: who is there, who is gone, who takes too long to say what is wanted
     server    one request's frame: route, access, limits, errors, log; starting and leaving
-    routes    which path is served by which function, from which body; `openapi` describes it
+    routes    which path is served by which function, from which body, with which answers and
+              errors; `table` has them all, `openapi` describes them
     exchange  one request while an operation serves it
     bodies    bytes become a typed body       streams   events become lines, with backpressure
     errors    the one table from codes to statuses
 
-and one file for each family of endpoints: `openai`, `caches`, `ollama`, `ask`, `admin`.
+and one file for each family of endpoints: `openai`, `caches`, `ollama`, `ask`, `admin`. Of the two
+large ones the bodies and the answers have files of their own.
 """

@@ -1,8 +1,8 @@
 """What administrators and monitoring ask: models, health, readiness, metrics, the description."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal, TypedDict
 
 from aiohttp import web
 
@@ -11,7 +11,6 @@ from rkllmd.shape import Length
 from rkllmd.transport.http.exchange import Exchange
 from rkllmd.transport.http.openai import shown
 
-METRICS = "text/plain"
 LOADED = frozenset({"starting", "loading", "ready"})
 
 
@@ -21,6 +20,27 @@ class ModelBody:
 
     model: Annotated[str, Length(1)]
     """Which."""
+
+
+class FoundModels(TypedDict):
+    """Models, with what `model.list` tells of them on the socket."""
+
+    object: Literal["list"]
+    data: list[Mapping[str, Any]]
+
+
+class Health(TypedDict):
+    """That the daemon lives."""
+
+    status: Literal["ok"]
+
+
+class Readiness(TypedDict):
+    """What the daemon is at, and what is to be known."""
+
+    status: str
+    building: str
+    notes: list[str]
 
 
 async def load(exchange: Exchange, body: ModelBody) -> web.Response:
@@ -38,26 +58,28 @@ async def unload(exchange: Exchange, body: ModelBody) -> web.Response:
 async def available(exchange: Exchange) -> web.Response:
     """The models that are there, loaded or not."""
     reply = await exchange.ask_values(ModelList())
-    return exchange.json({"object": "list", "data": reply["models"]})
+    return _found(exchange, reply["models"])
 
 
 async def loaded(exchange: Exchange) -> web.Response:
     """The models that are loaded or being loaded."""
     reply = await exchange.ask_values(ModelList())
-    there = [one for one in reply["models"] if one["state"] in LOADED]
-    return exchange.json({"object": "list", "data": there})
+    return _found(exchange, [one for one in reply["models"] if one["state"] in LOADED])
 
 
 async def health(exchange: Exchange) -> web.Response:
     """Whether the daemon lives."""
-    return exchange.json({"status": "ok"})
+    alive: Health = {"status": "ok"}
+    return exchange.json(alive)
 
 
 async def ready(exchange: Exchange) -> web.Response:
     """Whether the models answer and their first caches are there; 503 until then."""
     status = await exchange.ask_values(Status())
-    body = {"status": status["state"], "building": status["building"], "notes": status["notes"]}
-    return exchange.json(body, 200 if status["ready"] else 503)
+    found: Readiness = {
+        "status": status["state"], "building": status["building"], "notes": status["notes"],
+    }  # fmt: skip
+    return exchange.json(found, 200 if status["ready"] else 503)
 
 
 def metrics(read: Callable[[], Awaitable[str]]) -> Callable[[Exchange], Awaitable[web.Response]]:
@@ -68,3 +90,8 @@ def metrics(read: Callable[[], Awaitable[str]]) -> Callable[[Exchange], Awaitabl
         return exchange.text(await read(), headers={"Cache-Control": "no-store"})
 
     return endpoint
+
+
+def _found(exchange: Exchange, models: list[Mapping[str, Any]]) -> web.Response:
+    found: FoundModels = {"object": "list", "data": models}
+    return exchange.json(found)

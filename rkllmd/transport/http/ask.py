@@ -10,10 +10,10 @@ from typing import Annotated
 
 from aiohttp import web
 
-from rkllmd.errors import Code, RequestError, RkllmdError
+from rkllmd.errors import RkllmdError
 from rkllmd.protocol.messages import Chat, Event, Sentence, Session
 from rkllmd.shape import Length, Range
-from rkllmd.transport.http.bodies import fit, parse_json
+from rkllmd.transport.http.bodies import fit, parse_json, parse_text
 from rkllmd.transport.http.exchange import JSON, TEXT, Exchange
 from rkllmd.transport.http.streams import Stream
 
@@ -84,10 +84,4 @@ def _line(sentence: Sentence) -> bytes:
 
 def _read(exchange: Exchange, body: bytes) -> AskBody:
     is_json = exchange.http.content_type == JSON or body.lstrip().startswith(b"{")
-    if is_json:
-        return fit(AskBody, parse_json(body))
-    try:
-        text = body.decode().strip()
-    except UnicodeDecodeError:
-        raise RequestError(Code.BAD_REQUEST, "the body is no UTF-8") from None
-    return fit(AskBody, {"text": text})
+    return fit(AskBody, parse_json(body) if is_json else {"text": parse_text(body)})

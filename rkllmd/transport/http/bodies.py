@@ -21,6 +21,12 @@ async def read_body(request: web.BaseRequest, bytes_max: int, seconds: float) ->
     """The whole body. Raises ConnectionError when the client is gone."""
     if (request.content_length or 0) > bytes_max:
         raise _too_large(bytes_max)
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise RequestError(
+            Code.UNSUPPORTED,
+            f"Content-Encoding: found {encoding[:60]!r}, allowed: none; send the body as it is",
+        )
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
@@ -50,6 +56,17 @@ def parse_json(body: bytes) -> dict[str, Any]:
         return {name: value for name, value, _ in found}
     except strictjson.Refused as problem:
         raise RequestError(Code.BAD_JSON, f"the body is refused: {problem}") from None
+
+
+def parse_text(body: bytes) -> str:
+    """The words in a body that is plain text."""
+    try:
+        text = strictjson.decode(body)
+    except strictjson.Refused as problem:
+        raise RequestError(Code.BAD_REQUEST, f"the body is refused: {problem}") from None
+    if "\0" in text:
+        raise RequestError(Code.BAD_REQUEST, "the body is refused: it has the character NUL")
+    return text.strip()
 
 
 def fit(shape: type[T], data: dict[str, Any]) -> T:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, TypedDict
 
 from aiohttp import web
 
@@ -12,7 +12,57 @@ from rkllmd.shape import Length
 from rkllmd.transport.http.exchange import Exchange
 
 BYTES_OF_MB = 1_000_000
-CREATED = "binary_cache.created"
+
+
+class ShownCache(TypedDict):
+    """A cache; what is not known of one that cannot be read is null."""
+
+    object: Literal["cache"]
+    model: str
+    cache_name: str
+    created_at: float | None
+    content_length: int | None
+    source: str | None
+    content: str | None
+    size_mb: float
+    tokens: int | None
+    state: str
+    reason: str
+    fingerprint: str | None
+    verified: bool
+    last_used: float | None
+    hits: int
+
+
+class ShownCaches(TypedDict):
+    """Caches."""
+
+    object: Literal["list"]
+    data: list[ShownCache]
+
+
+class CreatedCache(TypedDict):
+    """A cache that was built."""
+
+    object: Literal["binary_cache.created"]
+    model: str
+    cache_name: str
+    size_mb: float
+    ttft_ms: float | None
+    cached_tokens: int
+    verified: bool
+    message: str
+
+
+class DeletedCache(TypedDict):
+    """A cache that was deleted."""
+
+    object: Literal["cache.deleted"]
+    model: str
+    cache_name: str
+    deleted: Literal[True]
+    rebuilt: bool
+    message: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +87,8 @@ class CreateBody:
 async def listing(exchange: Exchange) -> web.Response:
     """The caches, of all models or of one."""
     reply = await exchange.ask_values(CacheShow(exchange.path.get("model")))
-    return exchange.json({"object": "list", "data": [_shown(one) for one in reply["caches"]]})
+    found: ShownCaches = {"object": "list", "data": [_shown(one) for one in reply["caches"]]}
+    return exchange.json(found)
 
 
 async def show(exchange: Exchange) -> web.Response:
@@ -73,16 +124,15 @@ async def delete(exchange: Exchange) -> web.Response:
     message = "deleted"
     if reply["rebuilt"]:
         message = "deleted; its prompt is declared in the configuration, so it is built again"
-    return exchange.json(
-        {
-            "object": "cache.deleted",
-            "model": model,
-            "cache_name": name,
-            "deleted": True,
-            "rebuilt": reply["rebuilt"],
-            "message": message,
-        }
-    )
+    deleted: DeletedCache = {
+        "object": "cache.deleted",
+        "model": model,
+        "cache_name": name,
+        "deleted": True,
+        "rebuilt": reply["rebuilt"],
+        "message": message,
+    }
+    return exchange.json(deleted)
 
 
 async def _create(exchange: Exchange, name: str, text: str, *, overwrite: bool) -> web.Response:
@@ -100,22 +150,20 @@ async def _one(exchange: Exchange, name: str) -> Mapping[str, Any]:
 
 def _created(exchange: Exchange, found: Mapping[str, Any], message: str) -> web.Response:
     reason, first_token_ms = found.get("reason"), found.get("first_token_cached_ms")
-    return exchange.json(
-        {
-            "object": CREATED,
-            "model": found["model"],
-            "cache_name": found["name"],
-            "size_mb": _megabytes(found),
-            "ttft_ms": None if first_token_ms is None else round(first_token_ms, 3),
-            "cached_tokens": found.get("tokens") or 0,
-            "verified": found["state"] == "verified",
-            "message": f"{message}; {found['state']}{f': {reason}' if reason else ''}",
-        },
-        status=201,
-    )
+    created: CreatedCache = {
+        "object": "binary_cache.created",
+        "model": found["model"],
+        "cache_name": found["name"],
+        "size_mb": _megabytes(found),
+        "ttft_ms": None if first_token_ms is None else round(first_token_ms, 3),
+        "cached_tokens": found.get("tokens") or 0,
+        "verified": found["state"] == "verified",
+        "message": f"{message}; {found['state']}{f': {reason}' if reason else ''}",
+    }
+    return exchange.json(created, status=201)
 
 
-def _shown(found: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(found: Mapping[str, Any]) -> ShownCache:
     return {
         "object": "cache",
         "model": found["model"],

@@ -83,7 +83,8 @@ class OllamaMessage:
 
     def message(self) -> Message:
         """The same on the socket."""
-        _refuse_images(self.images)
+        if self.images:
+            raise _unsupported("images")
         calls = tuple(ToolCall(one.function) for one in self.tool_calls)
         return Message(self.role, self.content, calls, name=self.tool_name)
 
@@ -104,9 +105,13 @@ class OllamaBody:
     """Let the model think first; its thoughts come as `thinking`."""
     keep_alive: str | float | None = None
     """0 with nothing to answer unloads the model; otherwise the configuration decides."""
+    logprobs: bool = False
+    """Not supported."""
 
     def common(self) -> dict[str, Any]:
         """The members that the socket's requests have too, by their names there."""
+        if self.logprobs:
+            raise _unsupported("logprobs")
         return self.options.sampled() | {
             "model": plain_name(self.model),
             "stream": "tokens",
@@ -173,9 +178,9 @@ class GenerateBody(OllamaBody):
 
     def request(self) -> Chat | Complete | None:
         """The same on the socket; None when there is nothing to answer."""
-        _refuse_images(self.images)
-        if self.suffix:
-            raise RequestError(Code.UNSUPPORTED, "suffix is not supported", member="suffix")
+        for name in ("images", "suffix"):
+            if getattr(self, name):
+                raise _unsupported(name)
         if not self.prompt:
             return None
         if self.raw:
@@ -196,6 +201,8 @@ class OllamaEmbedBody:
     """A text or a list of texts."""
     model: str = ""
     """The model; the default one when absent."""
+    dimensions: int | None = None
+    """The model's own size is what there is."""
 
     def request(self) -> Embed:
         """The same on the socket."""
@@ -224,6 +231,5 @@ def plain_name(name: str) -> str | None:
     return name.removesuffix(TAG) or None
 
 
-def _refuse_images(images: tuple[str, ...]) -> None:
-    if images:
-        raise RequestError(Code.UNSUPPORTED, "images are not supported", member="images")
+def _unsupported(member: str) -> RequestError:
+    return RequestError(Code.UNSUPPORTED, f"{member}: not supported", member=member)

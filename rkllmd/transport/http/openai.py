@@ -2,6 +2,7 @@
 
 import base64
 from array import array
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,7 @@ from rkllmd.protocol.messages import (
     Chat,
     Complete,
     Done,
+    Embed,
     Event,
     ModelList,
     ModelShow,
@@ -28,13 +30,15 @@ from rkllmd.transport.http.openai_bodies import (
     EmbeddingBody,
     GenerationBody,
 )
+from rkllmd.transport.http.openai_shapes import Embeddings, ShownModel, ShownModels
 from rkllmd.transport.http.streams import SSE, Stream
 
 
 async def models(exchange: Exchange) -> web.Response:
     """The models."""
     reply = await exchange.ask_values(ModelList())
-    return exchange.json({"object": "list", "data": [shown(one) for one in reply["models"]]})
+    found: ShownModels = {"object": "list", "data": [shown(one) for one in reply["models"]]}
+    return exchange.json(found)
 
 
 async def model(exchange: Exchange) -> web.Response:
@@ -57,25 +61,30 @@ async def completions(exchange: Exchange, body: CompletionBody) -> web.StreamRes
 
 async def embeddings(exchange: Exchange, body: EmbeddingBody) -> web.Response:
     """Vectors of texts."""
-    reply = await exchange.ask_values(body.request())
-    if body.dimensions not in {None, reply["dimensions"]}:
+    reply = await embedded(exchange, body.request(), body.dimensions)
+    tokens = reply["usage"]["prompt_tokens"]
+    found: Embeddings = {
+        "object": "list",
+        "model": reply["model"],
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _written(vector, body)}
+            for index, vector in enumerate(reply["embeddings"])
+        ],
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+    return exchange.json(found)
+
+
+async def embedded(exchange: Exchange, request: Embed, dimensions: int | None) -> Mapping[str, Any]:
+    """The vectors, whose size is the model's."""
+    reply = await exchange.ask_values(request)
+    if dimensions not in {None, reply["dimensions"]}:
         raise RequestError(
             Code.UNSUPPORTED,
-            f"dimensions: found {body.dimensions}, allowed: {reply['dimensions']}",
+            f"dimensions: found {dimensions}, allowed: {reply['dimensions']}",
             member="dimensions",
         )
-    tokens = reply["usage"]["prompt_tokens"]
-    return exchange.json(
-        {
-            "object": "list",
-            "model": reply["model"],
-            "data": [
-                {"object": "embedding", "index": index, "embedding": _written(vector, body)}
-                for index, vector in enumerate(reply["embeddings"])
-            ],
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
-    )
+    return reply
 
 
 async def _answer(
@@ -122,7 +131,7 @@ async def _ask(exchange: Exchange, request: Chat | Complete | Prefill, deliver: 
     )
 
 
-def shown(found: dict[str, Any]) -> dict[str, Any]:
+def shown(found: dict[str, Any]) -> ShownModel:
     """A model in OpenAI's list."""
     return {
         "id": found["name"],

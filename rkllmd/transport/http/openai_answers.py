@@ -14,6 +14,7 @@ from typing import Any
 
 from rkllmd.protocol.codec import to_json
 from rkllmd.protocol.messages import Delta, Done, Event, ToolCalled
+from rkllmd.transport.http.openai_shapes import MadeCall, Timings, TokenUsage
 
 FINISH_REASONS = {"cancelled": "stop", "deadline": "length"}
 """OpenAI's words for ours, where they differ."""
@@ -177,13 +178,16 @@ class CompletionAnswer(Answer):
         return {"text": event.text} if isinstance(event, Delta) else None
 
 
-def tool_call(call: ToolCalled) -> Json:
+def tool_call(call: ToolCalled) -> MadeCall:
     """A tool call, its arguments as JSON in a text."""
-    function = {"name": call.name, "arguments": to_json(call.arguments)}
-    return {"id": call.call_id, "type": "function", "function": function}
+    return {
+        "id": call.call_id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": to_json(call.arguments)},
+    }
 
 
-def usage(done: Done) -> Json:
+def usage(done: Done) -> TokenUsage:
     """Tokens."""
     found = done.usage
     return {
@@ -196,7 +200,7 @@ def usage(done: Done) -> Json:
     }
 
 
-def timings(done: Done) -> Json:
+def timings(done: Done) -> Timings:
     """Times, as llama.cpp writes them."""
     prefilled = done.usage.prompt_tokens - done.usage.cached_tokens
     return {

@@ -4,13 +4,14 @@ The table is read twice: by the server, and by `openapi`, which describes it.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from rkllmd.errors import Code, RequestError
-from rkllmd.transport.http.exchange import JSON
 
 Endpoint = Callable[..., Awaitable[web.StreamResponse]]
 """Takes the exchange, and the parsed body where there is one."""
@@ -24,9 +25,13 @@ class Route:
     path: str
     """With `{name}` for a part that is a parameter."""
     endpoint: Endpoint
+    answer: Any
+    """The shape of its answer in JSON, or `str` where that is text."""
     body: type | None = None
-    answers: Sequence[str] = (JSON,)
-    """The content types that an answer can have."""
+    stream: tuple[str, Any] | None = None
+    """The content type of an answer that is written piece by piece, and the shape of a piece."""
+    errors: AbstractSet[Code] = frozenset()
+    """What can be wrong beyond what can be wrong with every endpoint of its kind (`openapi`)."""
     status: int = 200
     query: Mapping[str, str] | None = None
     """Parameters behind the path, and what they mean."""

@@ -30,6 +30,9 @@ from rkllmd.transport.listen import BACKLOG
 CLIENT_LEFT = 499
 """What nginx calls a request whose client is gone; only the log sees it."""
 
+PATH_CHARACTERS_MAX = 200
+"""Of a path in the log."""
+
 OnAnswered = Callable[[str, int], None]
 Work = tuple[Call, "asyncio.Task[Any]"]
 
@@ -122,7 +125,7 @@ class HttpServer:
             what = f"a mistake of the service ({type(bug).__name__})"
             response = _refusal(exchange, InternalError(Code.INTERNAL, what))
         finally:
-            peer.wait_for_request()
+            peer.wait_for_request(rest_of_body=not http.content.is_eof())
         self._note(exchange, name, CLIENT_LEFT if peer.is_gone else response.status, began)
         return response
 
@@ -130,8 +133,8 @@ class HttpServer:
         http = exchange.http
         exchange.headers |= access.check_origin(http, self.settings.origins)
         if http.method == "OPTIONS" and "Origin" in http.headers:
-            return Route("OPTIONS", "*", _preflight), {}
-        route, parameters = find(self.routes, http.method, http.raw_path.partition("?")[0])
+            return Route("OPTIONS", "*", _preflight, None), {}
+        route, parameters = find(self.routes, http.method, http.rel_url.raw_path)
         is_local = exchange.peer.connection.caller.uid is not None
         if self._keys and not is_local and not route.open_to_all:
             access.check_key(http, self._keys)
@@ -149,11 +152,14 @@ class HttpServer:
 
     def _note(self, exchange: Exchange, name: str, status: int, began: float) -> None:
         self._on_answered(name, status)
-        caller = exchange.peer.connection.caller
+        http, caller = exchange.http, exchange.peer.connection.caller
+        # Without what is behind the `?`: it may be somebody's words.
+        what = f"{http.method} {ascii(http.rel_url.raw_path)[1:-1][:PATH_CHARACTERS_MAX]}"
         who = f"pid {caller.pid} uid {caller.uid}" if caller.uid is not None else caller.user
         milliseconds = (asyncio.get_running_loop().time() - began) * 1000
-        level = logging.DEBUG if exchange.http.method in {"GET", "HEAD"} else logging.INFO
-        journal.log(level, "%s %d, %.0f ms, %s [%s]", name, status, milliseconds, who, exchange.id)
+        is_news = http.method not in {"GET", "HEAD"} or status >= 400
+        level = logging.INFO if is_news else logging.DEBUG
+        journal.log(level, "%s %d, %.0f ms, %s [%s]", what, status, milliseconds, who, exchange.id)
 
     # Leaving.
 

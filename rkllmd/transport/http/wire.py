@@ -5,7 +5,8 @@ aiohttp speaks HTTP; this keeps what it does not:
 - A client that is gone cancels what it asked for. aiohttp tells its server object of every lost
   connection, in every version and in the same stretch of the loop, so nothing is polled.
 - A connection has `idle_s`, from its beginning or from the end of its last answer, to have sent a
-  whole request head; then it is closed. Bytes that trickle in do not prolong it.
+  whole request head; then it is closed. Bytes that trickle in do not prolong it, and a head that
+  goes on beyond HEAD_BYTES_MAX is cut off (aiohttp 3.8 bounds a header, and not their number).
 - Beyond `connections_max` a connection is closed at once.
 - What a stranger sends instead of HTTP is answered, and is no error of ours in the log.
 """
@@ -13,7 +14,7 @@ aiohttp speaks HTTP; this keeps what it does not:
 import asyncio
 import logging
 import socket
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -26,6 +27,8 @@ from rkllmd.transport.listen import peer_of
 GRACE_SECONDS = 15.0
 LINGER_SECONDS = 2.0
 """How long what a refused client still sends is thrown away, so that it can read why."""
+HEAD_BYTES_MAX = 1 << 20
+"""More than a request's head, and what of its body is read along with it before it is served."""
 
 
 class Peer:
@@ -39,13 +42,23 @@ class Peer:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._taken = 0
         self.wait_for_request()
 
-    def wait_for_request(self) -> None:
-        """Nothing is being answered."""
+    def wait_for_request(self, *, rest_of_body: bool = False) -> None:
+        """Nothing is being answered; the rest of a refused body may still come."""
         self.stop_waiting()
+        self._taken = -self._settings.body_bytes_max if rest_of_body else 0
         if not self.is_gone:
             self._timer = self._loop.call_later(self._settings.idle_s, self.transport.abort)
+
+    def takes(self, count: int) -> bool:
+        """Whether so many bytes are taken; they are not when no request came of too many."""
+        self._taken += count
+        if self._timer is None or self._taken <= HEAD_BYTES_MAX:
+            return True
+        self.transport.abort()
+        return False
 
     def stop_waiting(self) -> None:
         """A request is here, or the client is gone."""
@@ -82,6 +95,22 @@ class Peer:
             task.cancel()
 
 
+class Metered:
+    """Stands between a transport and aiohttp's handler, and hands on what its peer may send."""
+
+    def __init__(self, handler: RequestHandler, peer: Peer) -> None:
+        self._handler = handler
+        self._peer = peer
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._peer.takes(len(data)):
+            self._handler.data_received(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handler, name)
+
+
 class Wire(web.Server):
     """aiohttp's server, with its peers known."""
 
@@ -100,7 +129,8 @@ class Wire(web.Server):
     def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:
         """A client connects."""
         super().connection_made(handler, transport)
-        self._peers[handler] = Peer(transport, self._settings)
+        peer = self._peers[handler] = Peer(transport, self._settings)
+        transport.set_protocol(cast("asyncio.Protocol", Metered(handler, peer)))
         if len(self._peers) > self._settings.connections_max:
             transport.abort()
 
