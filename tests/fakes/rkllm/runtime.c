@@ -172,10 +172,14 @@ int rkllm_init(LLMHandle *out, RKLLMParam *param, LLMResultCallback result_callb
 #endif
     check_readable(out, sizeof *out, "the place for the handle");
     check_param(param);
-    Handle *handle = load_model(param);
+    int device;
+    Handle *handle = device_take(&device) ? load_model(param) : NULL;
     *out = handle;
-    if (!handle)
+    if (!handle) {
+        device_give(device);
         return is_silent() ? 0 : -1;
+    }
+    handle->device = device;
     handle->callback = result_callback;
     handle->userdata = userdata;
     return 0;
@@ -194,6 +198,7 @@ int rkllm_destroy(LLMHandle opaque) {
     free(handle->model);
     free(handle->prefix);
     free(handle->postfix);
+    device_give(handle->device);
     handle->magic = 0;
     free(handle);
     return 0;

@@ -6,7 +6,8 @@
  *
  *     init, load, save, prefill, token.N   crash | abort | exit | hang | error
  *     init                                 also oom (-1 and a log line) and silent (0 and no handle)
- *     save                                 also torn, empty, none: what becomes of the file
+ *     save                                 also torn, empty, none: what becomes of the file; and
+ *                                          half: killed (SIGKILL) when half of it is written
  *     match=TEXT                           faults and `answer` only in runs whose prompt has TEXT
  *     noise=N                              N odd lines on stdout and on stderr at every event
  *     null_text=N                          token N comes with text NULL
