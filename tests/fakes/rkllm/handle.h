@@ -25,7 +25,8 @@ typedef struct Handle {
     uint32_t magic;
     char *model; /* the model file's text, which also has parameters */
     uint64_t seed;
-    bool linear; /* cannot keep or save its state, as Qwen3.5 on 1.3.0 */
+    bool linear;    /* cannot keep or save its state, as Qwen3.5 on 1.3.0 */
+    bool forgetful; /* saves and loads its state, and makes no use of it */
     int context_tokens;
     int new_tokens;
     int top_k;

@@ -121,6 +121,7 @@ static Handle *make_handle(const RKLLMParam *param, char *model, const Script *s
     handle->model = model;
     handle->seed = hash_bytes(1, model, strlen(model));
     handle->linear = kind && !strcmp(kind, "linear");
+    handle->forgetful = kind && !strcmp(kind, "forgetful");
     handle->context_tokens = param->max_context_len;
     handle->new_tokens = param->max_new_tokens;
     handle->top_k = param->top_k;

@@ -18,7 +18,9 @@
  *     answer=TEXT                          the answer of every run
  *     prefill_us, token_us, load_us        what a prefilled, a decoded token and loading cost
  *
- * The same keys may stand in the model file, where the script does not have them. */
+ * The same keys may stand in the model file, where the script does not have them, and these only
+ * there: max_context_limit, npu_core_num, hidden, and kind=linear (refuses to keep or save its state)
+ * or kind=forgetful (saves and loads it, and computes everything all the same). */
 #ifndef SIMULATED_SCRIPT_H
 #define SIMULATED_SCRIPT_H
 
