@@ -105,8 +105,11 @@ class Model:
             opening.callback(thread.join)
             opening.callback(lambda: self._loop.call_soon_threadsafe(self._loop.stop))
             opening.callback(lambda: self._wait(self._end()))
-            self._scheduler = Scheduler(config, lambda: None, self._on_change, _nobody, _nobody)
-            self._caches = Caches(replace(config.cache, learn_after=0), lambda: None)
+            findings = self._store.findings
+            self._scheduler = Scheduler(
+                config, lambda: None, self._on_change, _nobody, _nobody, findings
+            )
+            self._caches = Caches(replace(config.cache, learn_after=0), lambda: None, findings)
             self._reconciler = Reconciler(
                 self._store, self._caches, BackgroundWorkers(self._scheduler), config.cache,
                 lambda *_: None,
@@ -164,9 +167,6 @@ class Model:
         lane = self._scheduler.lanes.get(name)
         if lane is not None and lane.model is not None:
             self._caches.models[name] = lane.model
-            able = lane.model.facts.capabilities.state_files
-            if not able:
-                self._caches.cannot_save[name] = able.reason
 
     async def _generate(
         self, words: str, system: str | None, cache: CacheName | None, sampling: Sampling,

@@ -225,7 +225,8 @@ class LoadSpec:
     max_tokens: int = 1024
     """Likewise."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What only one engine knows: library path, layout, CPU mask, domain, embed_flash."""
+    """What only one engine knows: library path, layout, CPU mask, domain, embed_flash, and the
+    context limit that it said at an earlier load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +247,8 @@ class ModelFacts:
     bos_text: str = ""
     eos_text: str = ""
     embedding_size: int | None = None
+    context_limit: int | None = None
+    """The largest context that it can be loaded with, where the engine says it."""
     notes: tuple[str, ...] = ()
     """What a person should know: a limit that was learned, a quirk of the runtime."""
 

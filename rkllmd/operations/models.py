@@ -1,10 +1,9 @@
 """`model.*`, `embed` and `tokenize`."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rkllmd.errors import Code, RequestError
-from rkllmd.ids import ModelName
 from rkllmd.operations.call import Call
 from rkllmd.operations.reporting import reported
 from rkllmd.operations.services import Services
@@ -17,6 +16,7 @@ from rkllmd.protocol.messages import (
     Tokenize,
 )
 from rkllmd.registry.models import ModelEntry
+from rkllmd.runs import Capabilities, cannot
 from rkllmd.scheduling.lane import Lane, Wish
 from rkllmd.scheduling.turns import Priority
 
@@ -99,6 +99,10 @@ def shown(services: Services, entry: ModelEntry) -> dict[str, Any]:
     scheduler = services.scheduler
     lane, failure = scheduler.lanes.get(entry.name), scheduler.failures.get(entry.name)
     facts = lane.model.facts if lane is not None and lane.model is not None else None
+    found = services.caches.findings.of_file(entry.identity.digest)
+    cannot_save = services.caches.cannot_save(entry.name)
+    if facts is None and found is not None:
+        cannot_save = found.cannot_save
     state, reason = "unloaded", ""
     if entry.broken is not None:
         state, reason = "broken", entry.broken
@@ -118,10 +122,8 @@ def shown(services: Services, entry: ModelEntry) -> dict[str, Any]:
         "default": entry.name == services.default_model(),
         "context": facts.context_tokens if facts else entry.settings.context,
         "memory": facts.memory_bytes if facts else None,
-        "capabilities": None if facts is None else {
-            name: {"ability": str(found["ability"]), "reason": found["reason"]}
-            for name, found in asdict(facts.capabilities).items()
-        },
+        "context_limit": found.context_limit if found else None,
+        "capabilities": None if facts is None else _abilities(facts.capabilities, cannot_save),
         "architecture": facts.architecture if facts else None,
         "parameters": facts.parameters if facts else None,
         "load_ms": facts.load_ms if facts else None,
@@ -131,8 +133,17 @@ def shown(services: Services, entry: ModelEntry) -> dict[str, Any]:
         "languages": list(entry.settings.languages),
         "notes": list(facts.notes) if facts else [],
         "warnings": list(entry.warnings),
-        "cannot_save": services.caches.cannot_save.get(ModelName(entry.name), ""),
+        "cannot_save": cannot_save,
     }  # fmt: skip
+
+
+def _abilities(capabilities: Capabilities, cannot_save: str) -> dict[str, Any]:
+    if cannot_save:
+        capabilities = replace(capabilities, state_files=cannot(cannot_save))
+    return {
+        name: {"ability": str(able["ability"]), "reason": able["reason"]}
+        for name, able in asdict(capabilities).items()
+    }
 
 
 def _speed(token_s: float) -> float | None:

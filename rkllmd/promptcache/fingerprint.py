@@ -69,6 +69,11 @@ class Ingredients:
         """The fingerprint of these ingredients."""
         return Fingerprint(digest_json(asdict(self)))
 
+    def digest_of_model(self) -> Fingerprint:
+        """The fingerprint of the loaded model alone, whatever the prefix."""
+        members = asdict(self)
+        return Fingerprint(digest_json({name: members[name] for name in _OF_THE_LOADED_MODEL}))
+
     def fits_model_of(self, other: "Ingredients") -> bool:
         """Whether a state made from these can be loaded where the other's could.
 

@@ -1,4 +1,4 @@
-"""The open root of the cache folder: its lock, its two files, and the models' folders below it."""
+"""The open root of the cache folder: its lock, its own files, and the models' folders below it."""
 
 import stat
 from collections.abc import Iterator
@@ -19,6 +19,7 @@ TAG = (
     b"# All but the prompts made by clients can be built again.\n"
 )
 USAGE_FILE = ".usage.json"
+FINDINGS_FILE = ".findings.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,8 @@ class Root:
         return Sweep(finished, removed, tuple(problems))
 
     def _remove_leftovers(self) -> int:
-        found = {_staged(TAG_FILE), _staged(USAGE_FILE)} & {*self.disk.names(self.folder)}
+        staged = {_staged(name) for name in (TAG_FILE, USAGE_FILE, FINDINGS_FILE)}
+        found = staged & {*self.disk.names(self.folder)}
         for name in found:
             self.disk.unlink(self.folder, name)
         return len(found)

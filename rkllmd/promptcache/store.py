@@ -3,7 +3,8 @@
     cache/                        the administrator's choice; may itself be reached through a link
       CACHEDIR.TAG                tells backup programs to leave this out
       .usage.json                 hits and last use (`usage.py`); may be lost
-      .NAME.new                   one of these two being written; swept at start
+      .findings.json              what models cannot do (`findings.py`); may be lost
+      .NAME.new                   one of these being written; swept at start
       MODEL/                      one folder for each model; its name is the model's
         NAME.bin  .rkllm_cache  .json          an entry (`entry.py`)
         .NAME.TOKEN.…             a change that is not complete (`folder.py`)
@@ -34,8 +35,9 @@ from rkllmd.errors import Code, NotFound, RequestError, StorageError
 from rkllmd.ids import CacheName, ModelName
 from rkllmd.promptcache.disk import Disk
 from rkllmd.promptcache.entry import TEXT_BYTES_MAX, Damaged, Entry, Failure, Source, State, render
+from rkllmd.promptcache.findings import FINDINGS_BYTES_MAX, Findings
 from rkllmd.promptcache.folder import STATE, Found, ModelFolder, new_token, staged_name
-from rkllmd.promptcache.root import USAGE_FILE, Root, Sweep, check_name
+from rkllmd.promptcache.root import FINDINGS_FILE, USAGE_FILE, Root, Sweep, check_name
 from rkllmd.promptcache.usage import USAGE_BYTES_MAX, Usage, UsageBook
 
 BLOCK_BYTES = 4096
@@ -60,20 +62,24 @@ class Store:
         self.folder = folder
         self._root = Root(folder, disk or Disk())
         self._book = UsageBook()
+        self.findings = Findings()
+        """Kept in memory and written with the usage; may be looked at while no store is open."""
 
     def open(self) -> Sweep:
         """Make the folder where there is none, and sweep it where nobody else has it open."""
         report = self._root.open()
+        disk, folder = self._root.disk, self._root.folder
         with suppress(OSError):
-            disk = self._root.disk
-            self._book.read(disk.read(self._root.folder, USAGE_FILE, USAGE_BYTES_MAX))
+            self._book.read(disk.read(folder, USAGE_FILE, USAGE_BYTES_MAX))
+        with suppress(OSError):
+            self.findings.read(disk.read(folder, FINDINGS_FILE, FINDINGS_BYTES_MAX))
         return report
 
     def close(self) -> None:
-        """Write the usage, where the disk lets us, and let the folder go; twice does no harm."""
+        """Write the notes, where the disk lets us, and let the folder go; twice does no harm."""
         if self._root.is_open:
             with suppress(StorageError):
-                self.save_usage()
+                self.save_notes()
             self._root.close()
 
     def __enter__(self) -> Self:
@@ -344,13 +350,18 @@ class Store:
         """How an entry was used."""
         return self._book.of((model, name))
 
-    def save_usage(self) -> None:
-        """Write the usage where it changed; now and then, and at the end."""
+    def save_notes(self) -> None:
+        """Write usage and findings where they changed; now and then, and at the end."""
         if self._book.changed:
             with self._root.doing("write the usage of the caches"):
                 self._book.keep_only({look.key for look in self.entries()})
                 self._root.replace_file(USAGE_FILE, self._book.render())
                 self._book.changed = False
+        if self.findings.changed:
+            with self._root.doing("write what was found out about the models"):
+                data = self.findings.render()
+                self._root.replace_file(FINDINGS_FILE, data)
+                self.findings.changed = self.findings.render() != data
 
 
 def _bare(look: Found | Damaged) -> Entry | Damaged:

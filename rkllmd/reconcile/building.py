@@ -64,6 +64,8 @@ class Proof:
     """Of the first canary, from nothing."""
     first_token_cached_ms: float
     """Of the same one, from the file."""
+    nothing_reused: bool
+    """No canary found a single token of the state that it came to: the engine has no use for it."""
 
     @property
     def problem(self) -> str:
@@ -133,6 +135,7 @@ async def _prove(
         note=_note(tokens, loaded, computed, greedy=greedy),
         first_token_ms=computed[0][0].prefill_ms,
         first_token_cached_ms=loaded[0][0].prefill_ms,
+        nothing_reused=not any(stats.cached_tokens for stats, _ in loaded),
     )
     if proof.problem:
         await engine.reset()

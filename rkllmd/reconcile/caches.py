@@ -18,6 +18,7 @@ from typing import Any
 from rkllmd.config import settings
 from rkllmd.ids import CacheName, ModelName
 from rkllmd.promptcache.entry import Damaged, Entry, Failure, Key, Snapshot
+from rkllmd.promptcache.findings import Findings
 from rkllmd.promptcache.fingerprint import AdapterFile, Ingredients, digest_json, digest_text
 from rkllmd.promptcache.index import PrefixIndex, Stored
 from rkllmd.promptcache.learn import Changing, Learn, Learner, Sighting
@@ -87,6 +88,12 @@ def ingredients(
     )
 
 
+def cannot_save(model: LoadedModel, findings: Findings) -> str:
+    """Why a model's states cannot be kept: its engine says so, or it was found out by trying."""
+    able = model.facts.capabilities.state_files
+    return findings.of(ingredients(model, None)).cannot_save if able else able.reason
+
+
 def usable(entry: Entry | Damaged | None, of_model: Ingredients) -> Snapshot | None:
     """The state of an entry, where it was proved and fits the loaded model."""
     if not isinstance(entry, Entry) or entry.snapshot is None or not entry.usable:
@@ -115,14 +122,15 @@ class Lesson:
 class Caches:
     """The look-ups."""
 
-    def __init__(self, config: settings.Cache, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, config: settings.Cache, on_change: Callable[[], None], findings: Findings
+    ) -> None:
         self.config = config
+        self.findings = findings
         self.view = View()
         self.prompts = Prompts({}, {}, ())
         self.models: dict[ModelName, LoadedModel] = {}
         """Those that are loaded."""
-        self.cannot_save: dict[ModelName, str] = {}
-        """Loaded models whose engine cannot save states, and why."""
         self.lessons: dict[Key, Lesson] = {}
         """Learned prompts that wait for their state."""
         self.warnings: dict[str, str] = {}
@@ -198,6 +206,11 @@ class Caches:
         only_the_text = replace(new, prefix_sha256=snapshot.ingredients.prefix_sha256)
         return before if only_the_text == snapshot.ingredients else wanted.text
 
+    def cannot_save(self, model: ModelName) -> str:
+        """Why a loaded model's states cannot be kept; empty where they can, or nobody has tried."""
+        loaded = self.models.get(model)
+        return cannot_save(loaded, self.findings) if loaded is not None else ""
+
     def used(self, model: ModelName, name: CacheName) -> None:
         """A state was really reused."""
         self.hits.append(((model, name), time.time()))
@@ -219,7 +232,7 @@ class Caches:
         tools: Sequence[Tool], *, thinking: bool,
     ) -> None:  # fmt: skip
         """A request brought its own system prompt, and no stored state has all of its prefix."""
-        if not self.in_order or not self.config.learned_max or model.entry.name in self.cannot_save:
+        if not self.in_order or not self.config.learned_max or self.cannot_save(model.entry.name):
             return
         tokens = prefix.units if prefix.kind == "tokens" else prefix.units // 4
         lesson = self._learner.saw(Sighting(model.entry.name, client, text, prefix, tokens))

@@ -26,6 +26,7 @@ from rkllmd.errors import (
     Code,
     EngineError,
     NotFound,
+    RequestError,
     RkllmdError,
     StateError,
     StorageError,
@@ -171,7 +172,7 @@ class Reconciler:
                 if not await self._do_all(steps, report):
                     break
                 steps = []
-            await asyncio.to_thread(self._save_usage)
+            await asyncio.to_thread(self._save_notes)
             return report
 
     async def _hold_systems(self) -> bool:
@@ -205,9 +206,9 @@ class Reconciler:
                     self._tell(key, "evicted", "to make room")
                 await self._look()
 
-    def _save_usage(self) -> None:
-        with suppress(StorageError):  # it only informs
-            self._store.save_usage()
+    def _save_notes(self) -> None:
+        with suppress(StorageError):  # nothing is wrong without them
+            self._store.save_notes()
 
     async def in_turn(self, change: Callable[[Store], object]) -> None:
         """Change the store while no pass goes on, and look again."""
@@ -265,6 +266,7 @@ class Reconciler:
             except RkllmdError as error:
                 await self._note_failure(target, error)
                 raise
+        self._caches.findings.note_saving(target.ingredients, "")
         self._caches.lessons.pop(key, None)
         self._forget_trouble(key)
         report.built.append(key)
@@ -278,6 +280,8 @@ class Reconciler:
             built = await building.build(
                 place.engine, prompt, staging.path, greedy=_can_be_greedy(place.model)
             )
+            if built.proof.nothing_reused:
+                raise RequestError(Code.UNSUPPORTED, built.proof.problem)
             if built.proof.problem:
                 raise EngineError(Code.ENGINE_ERROR, built.proof.problem)
             entry = new_entry(target, prompt, built)
@@ -328,9 +332,8 @@ class Reconciler:
 
     async def _note_failure(self, target: Target, error: RkllmdError) -> None:
         """Remember in the entry why it could not be built, as far as the disk lets us."""
-        model = target.model
         if error.code is Code.UNSUPPORTED:
-            self._caches.cannot_save[model.entry.name] = error.message
+            self._caches.findings.note_saving(target.ingredients, error.message)
         before = self._caches.view.entries.get(target.key)
         stored = before.failure if isinstance(before, Entry) else None
         known = self._caches.failures.get(target.key, stored)
@@ -388,7 +391,7 @@ class Reconciler:
                     entry.identity.digest,
                     entry.identity.mtime_ns,
                     tuple(prompts),
-                    self._caches.cannot_save.get(name, ""),
+                    self._caches.cannot_save(name),
                 )
             )
         desired = plan.Desired(tuple(models), self.default, self.complete)

@@ -169,7 +169,7 @@ class _Attempt:
     async def _hold_the_right_state(self) -> None:
         worker, job, lane = self.turn.worker, self.job, self.lane
         if (live := lane.live_state()) and is_worth_keeping(live, job.session, job.prompt):
-            await lane.snapshots.keep(self.turn.model.entry.name, live, worker)
+            await lane.snapshots.keep(self.turn.model, live, worker)
             self.wish.stop.check()
         if job.cold:
             await self._finish(worker.reset())

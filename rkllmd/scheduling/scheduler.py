@@ -16,11 +16,14 @@ the same (wrong settings), the model goes on with its last good settings, and `f
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 
 from rkllmd.config.settings import Config
 from rkllmd.errors import Code, EngineError, RkllmdError, StateError
 from rkllmd.ids import ConnectionId, ModelName
+from rkllmd.promptcache.findings import Findings
+from rkllmd.reconcile.caches import ingredients
 from rkllmd.registry.loaded import load_spec, loaded
 from rkllmd.registry.models import ModelEntry
 from rkllmd.scheduling import residency
@@ -48,6 +51,7 @@ class Scheduler:
         on_change: Callable[[ModelName], None],
         on_queue: Callable[[ModelName], None],
         on_freed: Callable[[ModelName, StopReason, float], None],
+        findings: Findings,
     ) -> None:
         """`on_freed` is told of each run that was stopped, once its worker is free again."""
         self.config = config
@@ -59,7 +63,8 @@ class Scheduler:
         self._on_change = on_change
         self._on_queue = on_queue
         self._on_freed = on_freed
-        self.snapshots = Snapshots(config)
+        self._findings = findings
+        self.snapshots = Snapshots(config, findings)
         self._loads: dict[ModelName, asyncio.Task[Lane]] = {}
         self._reserved: dict[ModelName, int] = {}
         """The memory that models which are being loaded will need."""
@@ -258,6 +263,7 @@ class Scheduler:
         facts = lane.supervisor.facts
         assert facts is not None, "a model that is ready has its facts"
         lane.model = loaded(entry, facts)
+        self._findings.note_limit(ingredients(lane.model, None), facts.context_limit)
         self._measured_bytes[entry.name] = facts.memory_bytes
         self.failures.pop(entry.name, None)
         self._on_change(entry.name)
@@ -274,11 +280,14 @@ class Scheduler:
         return Recipe(entry, load_spec(entry, config), config.engine, config.cancel.hard_ms / 1000)
 
     def _supervisor(self, recipe: Recipe) -> Supervisor:
-        name = recipe.entry.name
+        name, spec = recipe.entry.name, recipe.spec
+        known = self._findings.of_file(recipe.entry.identity.digest)
+        if known is not None and known.context_limit is not None:
+            spec = replace(spec, options={**spec.options, "context_limit": known.context_limit})
         return Supervisor(
             name,
             recipe.entry.engine,
-            recipe.spec,
+            spec,
             recipe.limits,
             recipe.cancel_s,
             on_state=lambda: self._on_worker_change(name),

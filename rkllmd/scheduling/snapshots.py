@@ -24,6 +24,9 @@ from pathlib import Path
 from rkllmd.config.settings import Config
 from rkllmd.errors import Code, RkllmdError, WorkerLost
 from rkllmd.ids import ModelName
+from rkllmd.promptcache.findings import Findings
+from rkllmd.reconcile.caches import cannot_save, ingredients
+from rkllmd.registry.loaded import LoadedModel
 from rkllmd.runs import Prompt
 from rkllmd.worker.supervisor import Supervisor
 
@@ -85,12 +88,11 @@ def surplus(snapshots: Iterable[Snapshot], bytes_max: int) -> list[Snapshot]:
 class Snapshots:
     """All of them."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, findings: Findings) -> None:
         self.config = config
+        self._findings = findings
         self._folder = Path(config.paths.cache) / FOLDER
         self._known: dict[tuple[ModelName, str], Snapshot] = {}
-        self._cannot: set[ModelName] = set()
-        """Models whose state their engine has refused to save."""
         self._numbers = itertools.count(1)
 
     async def clear(self) -> None:
@@ -102,13 +104,14 @@ class Snapshots:
         """A session's state."""
         return self._known.get((model, session)) if session is not None else None
 
-    async def keep(self, model: ModelName, live: Live, worker: Supervisor) -> None:
+    async def keep(self, loaded: LoadedModel, live: Live, worker: Supervisor) -> None:
         """Write what a worker holds; raises only what the worker's death does."""
         assert live.session is not None, "only sessions have snapshots"
+        model = loaded.entry.name
         before = self._known.get((model, live.session))
         if (
             self.config.sessions.snapshot_bytes_max == 0
-            or model in self._cannot
+            or cannot_save(loaded, self._findings)
             or (before and before.prompt == live.prompt)
         ):
             return
@@ -123,7 +126,7 @@ class Snapshots:
             if isinstance(problem, WorkerLost):
                 raise
             if isinstance(problem, RkllmdError) and problem.code is Code.UNSUPPORTED:
-                self._cannot.add(model)
+                self._findings.note_saving(ingredients(loaded, None), problem.message)
             return
         snapshot = Snapshot(model, live.session, live.prompt, path, size, _now())
         self._known[model, live.session] = snapshot
@@ -132,8 +135,7 @@ class Snapshots:
         await _remove([before.path] if before else [])
 
     async def forget_model(self, model: ModelName) -> None:
-        """Its states fit no other load of it, which may be able to do more."""
-        self._cannot.discard(model)
+        """Its states fit no other load of it."""
         await self._forget([one for one in self._known.values() if one.model == model])
 
     async def forget_session(self, session: str) -> None:

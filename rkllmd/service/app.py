@@ -102,13 +102,14 @@ class Daemon:
         config = loaded.config
         self._store = Store(Path(config.paths.cache))
         self._inventory = Inventory(config)
-        self._caches = Caches(config.cache, self._trigger)
+        self._caches = Caches(config.cache, self._trigger, self._store.findings)
         self._scheduler = Scheduler(
             config,
             available_bytes,
             self._on_model_change,
             self._on_queue_change,
             self._on_freed,
+            self._store.findings,
         )
         self._news = NewsDesk()
         self._reconciler = Reconciler(
@@ -261,7 +262,11 @@ class Daemon:
             *([f"no prompt caches: {caches.out_of_order}"] if caches.out_of_order else []),
             *(f"{name}: {entry.broken}" for name, entry in registry.models.items() if entry.broken),
             *(f"{name}: {why}" for name, (_, why) in self._scheduler.failures.items()),
-            *(f"{name} has no caches: {why}" for name, why in caches.cannot_save.items()),
+            *(
+                f"{name} has no caches: {why}"
+                for name in caches.models
+                if (why := caches.cannot_save(name))
+            ),
             *(f"{note.model}/{note.name}: {note.reason}" for note in self._reconciler.notes),
             *caches.notes,
             *registry.warnings,
@@ -279,9 +284,6 @@ class Daemon:
         else:
             self._caches.models.pop(name, None)
         if loaded is not before:
-            self._caches.cannot_save.pop(name, None)
-            if loaded is not None and not loaded.facts.capabilities.state_files:
-                self._caches.cannot_save[name] = loaded.facts.capabilities.state_files.reason
             self._reconciler.trigger()
         self._metrics.note_model(name)
         state = "unloaded" if lane is None else str(lane.supervisor.state)

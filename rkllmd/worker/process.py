@@ -2,7 +2,9 @@
 
 Starting it is one synchronous step, so no cancellation can come between the process and its owner.
 It gets a process group of its own (a terminal's Ctrl-C is not for it), the socket as its only
-further descriptor, and a pipe as stdout and stderr. Its exit is watched through a pidfd.
+further descriptor, and a pipe as stdout and stderr. Its exit is watched through a pidfd. What it
+said last may come after that, through a `tee` that outlives it (`native/listening.py`), so its end
+is told once the pipe has ended too.
 """
 
 import asyncio
@@ -22,8 +24,9 @@ from rkllmd.worker.output import OutputLines
 
 LEAVE_SECONDS = 2.0
 """How long a worker may take to leave by itself once its socket has ended."""
+LAST_WORDS_SECONDS = 5.0
+"""How long a dead worker's pipe may stay open, should something that it started hold it."""
 OUTPUT_BYTES = 65_536
-"""Read at a time, and of a dead worker at most: a pipe holds no more."""
 
 journal = logging.getLogger("rkllmd.worker")
 
@@ -43,7 +46,10 @@ class Process:
         self.ended: asyncio.Future[WorkerEnd] = self._loop.create_future()
         self._model = model
         self._killed: tuple[EndKind, str] | None = None
+        self._status: int | None = None
         self._lines = OutputLines()
+        self._last_words: asyncio.TimerHandle | None = None
+        self._output: int | None
         self._output, output = os.pipe2(os.O_CLOEXEC)
         try:
             os.set_blocking(self._output, False)
@@ -72,7 +78,7 @@ class Process:
 
     def kill(self, kind: EndKind, why: str) -> None:
         """End it now, for a reason that its end will have."""
-        if not self.ended.done() and self._killed is None:
+        if self._status is None and self._killed is None:
             self._killed = kind, why
             self._popen.kill()
 
@@ -87,6 +93,7 @@ class Process:
         return self.ended.result()
 
     def _on_output(self) -> None:
+        assert self._output is not None, "it is read only while it is open"
         try:
             data = os.read(self._output, OUTPUT_BYTES)
         except BlockingIOError:
@@ -94,18 +101,31 @@ class Process:
         for line in self._lines.feed(data):
             self._log(line)
         if not data:
-            self._loop.remove_reader(self._output)
+            self._hang_up()
 
     def _on_exit(self) -> None:
-        status = self._popen.wait()
+        self._status = self._popen.wait()
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self._on_output()
-        self._loop.remove_reader(self._output)
-        os.close(self._output)
+        self._last_words = self._loop.call_later(LAST_WORDS_SECONDS, self._hang_up)
+        self._tell_end()
+
+    def _hang_up(self) -> None:
+        """Nothing more of its output is to come."""
+        if self._output is not None:
+            self._loop.remove_reader(self._output)
+            os.close(self._output)
+            self._output = None
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self._status is None or self._output is not None:
+            return
+        assert self._last_words is not None, "its exit began the wait for its last words"
+        self._last_words.cancel()
         for line in self._lines.finish():
             self._log(line)
-        self.ended.set_result(self._end(status))
+        self.ended.set_result(self._end(self._status))
 
     def _end(self, status: int) -> WorkerEnd:
         last_lines = tuple(self._lines.last)

@@ -267,7 +267,7 @@ def caches_of(home):
     kept = ("state", "reason", "source", "content", "fingerprint", "tokens", "failure")
     said = {(one["model"], one["name"]): [one.get(part) for part in kept] for one in entries}
     files = {str(path.relative_to(home.cache)) for path in home.cache.rglob("*") if path.is_file()}
-    return said, files - {".usage.json"}
+    return said, files - {".usage.json", ".findings.json"}
 
 
 @pytest.fixture

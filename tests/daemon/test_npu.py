@@ -93,6 +93,53 @@ def test_a_model_that_cannot_save_is_served_without_a_cache(tmp_path):
         home.close()
 
 
+@pytest.mark.parametrize("kind", ["linear", "forgetful"])
+def test_what_a_model_cannot_do_is_remembered_with_its_fingerprint(tmp_path, kind):
+    """The runtime says that it cannot save a linear model's state; of a forgetful one the canaries
+    find out that the state is of no use."""
+    home = npu_household(tmp_path, NEWEST, kind=kind, max_context_limit=1024)
+
+    def shown():
+        (model,) = home.ask("model.show", model="parrot")["models"]
+        return model
+
+    def is_unable(model):
+        assert model["cannot_save"]
+        assert model["context_limit"] == 1024
+        return True
+
+    try:
+        home.start()
+        first = shown()
+        assert is_unable(first)
+        assert first["prefilled_tokens"] > 0
+        able = first["capabilities"]["state_files"]
+        assert able == {"ability": "no", "reason": first["cannot_save"]}
+        refused = home.log.read_text().count("max_context[4096] must be less")
+        assert refused == 1, "the context was learned from it"
+        home.restart()
+        second = shown()
+        assert is_unable(second)
+        assert second["prefilled_tokens"] == 0, "it was tried again"
+        assert second["context"] == 1024
+        assert home.log.read_text().count("max_context[4096] must be less") == refused
+        home.stop()
+        home.settings.append("models.preload=none")
+        assert is_unable(home.start() and shown())
+        assert shown()["state"] == "unloaded"
+        home.stop()
+        home.settings[-2:] = [f"engine.library={built('1.3.0')}"]
+        home.start()
+        assert is_unable(shown())
+        assert shown()["prefilled_tokens"] > 0, "another runtime was not tried"
+        home.stop()
+        (home.cache / ".findings.json").write_bytes(b'{"findings": [{"fin')
+        home.start()
+        assert home.greedy("hello")["usage"]["cache_hit"] is False
+    finally:
+        home.close()
+
+
 def test_a_state_that_killed_two_workers_is_never_loaded_again(npu):
     npu.write_prompt("other", "Another prompt. " * 20)
     npu.start(**script(npu, ""))

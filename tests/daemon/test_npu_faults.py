@@ -2,18 +2,19 @@
 
 What each one may cost is in the tables: the answer comes although the worker died, or the client is
 told the documented code. Meanwhile another model talks to another connection and notices nothing;
-afterwards the next request works, and no process, descriptor or file is left.
+afterwards the next request works, and no NPU handle, process, descriptor or file is left.
 """
 
 import contextlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from rkllmd.client import DaemonError
 from tests.daemon.household import Household
+from tests.fakes.rkllm import device
 from tests.fakes.rkllm.built import NEWEST, built, make_model
 
 LONG = "and then the cat walked over the roof of the neighbours " * 60
@@ -30,15 +31,17 @@ def npu(tmp_path_factory):
     for name in ("parrot", "witness"):
         (home.models / name).mkdir(exist_ok=True)
         make_model(home.models / name / "model.rkllm", name=name)
-    home.script = folder / "script"
+    home.script, home.device = folder / "script", folder / "renderD129"
     home.script.write_text("")
+    home.device.write_text("")
     home.settings += [
         f"engine.library={built(NEWEST)}", "models.preload=all", "cancel.hard_ms=300",
         "engine.hang_s=3", "engine.load_s=5", "engine.restarts_max=1000",
         "engine.restarts_window_s=1", "cache.learn_after=0",
     ]  # fmt: skip
-    home.start(RKLLM_SIM_SCRIPT=str(home.script))
+    home.start(RKLLM_SIM_SCRIPT=str(home.script), **{device.VARIABLE: str(home.device)})
     home.as_new = left(home)
+    assert (home.as_new.workers, home.as_new.handles) == (2, 2)
     yield home
     home.close()
 
@@ -98,21 +101,41 @@ def scene(npu):
     npu.until(lambda: nothing_more(npu), f"{npu.as_new} again, and not {left(npu)}")
 
 
+@dataclass
+class Left:
+    """What there is of everything that could be left behind."""
+
+    workers: int
+    handles: int
+    descriptors: int
+    files: list[str]
+
+
 def nothing_more(home):
-    """Whether there is what was there in the beginning; it had a connection more, perhaps."""
-    (workers, descriptors, files), as_new = left(home), home.as_new
-    return (workers, files) == (as_new[0], as_new[2]) and descriptors <= as_new[1]
+    """Whether there is what was there in the beginning; it had a connection more, perhaps.
+
+    Nobody but the workers may have the NPU's device open, and each only once.
+    """
+    now, as_new = left(home), home.as_new
+    return (
+        replace(now, descriptors=0) == replace(as_new, descriptors=0)
+        and now.descriptors <= as_new.descriptors
+        and device.holders(home.device) == sorted(home.worker_pids())
+    )
 
 
 def left(home):
-    """Workers, descriptors and files that there are, but for those of sessions."""
-    descriptors = len(list(Path(f"/proc/{home.process.pid}/fd").iterdir()))
-    files = sorted(
-        str(path.relative_to(home.cache))
-        for path in home.cache.rglob("*")
-        if ".snapshots" not in path.parts
+    """What there is now, but for the files of sessions."""
+    return Left(
+        workers=len(home.worker_pids()),
+        handles=device.handles(home.device),
+        descriptors=len(list(Path(f"/proc/{home.process.pid}/fd").iterdir())),
+        files=sorted(
+            str(path.relative_to(home.cache))
+            for path in home.cache.rglob("*")
+            if ".snapshots" not in path.parts
+        ),
     )
-    return len(home.worker_pids()), descriptors, files
 
 
 # In a run
@@ -225,9 +248,10 @@ def test_a_state_that_the_runtime_refuses(scene):
     scene.rebuild()
 
 
-@pytest.mark.parametrize("fault", ["crash", "hang", "error", "torn", "empty", "none"])
+@pytest.mark.parametrize("fault", ["crash", "hang", "half", "error", "torn", "empty", "none"])
 def test_a_state_that_is_not_saved_costs_that_cache_only(scene, fault):
-    scene.script(f"save={fault}" + (" once" if fault in {"crash", "hang", "error"} else ""))
+    ends = {"crash", "hang", "half", "error"}
+    scene.script(f"save={fault}" + (" once" if fault in ends else ""))
     with contextlib.suppress(DaemonError):
         scene.rebuild()
     answer = scene.ask()
@@ -235,16 +259,19 @@ def test_a_state_that_is_not_saved_costs_that_cache_only(scene, fault):
     assert answer["usage"]["cache_hit"] is True, "the one before goes on serving"
 
 
-def test_a_worker_that_dies_while_it_saves_a_session(scene):
+@pytest.mark.parametrize("fault", ["crash", "half"])
+def test_a_worker_that_dies_while_it_saves_a_session(scene, fault):
     home = scene.home
     talk = (LONG, "hello", "and then?")
     whole = [home.greedy(text, model="parrot", session="alone")["text"] for text in talk]
     home.greedy(talk[0], model="parrot", session="kept")
     scene.ask()
     home.greedy(talk[1], model="parrot", session="kept")
-    scene.script("save=crash once")
+    kept = set((home.cache / ".snapshots").iterdir())
+    scene.script(f"save={fault} once")
     other = scene.ask()
     assert other["text"] == scene.expected
     assert any("run again" in warning for warning in other["warnings"])
     assert not home.script.exists(), "it died while it saved"
+    assert set((home.cache / ".snapshots").iterdir()) <= kept, "half a file is left"
     assert home.greedy(talk[2], model="parrot", session="kept")["text"] == whole[2]

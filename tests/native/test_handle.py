@@ -1,6 +1,7 @@
 """A handle against the simulated runtime of every layout, which dies of a wrong byte."""
 
 import ctypes
+import os
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from rkllmd.native.layouts import Layout
 from rkllmd.native.library import Library, open_library
 from rkllmd.native.rkllm import CallState, InferMode
 from rkllmd.runs import GREEDY, Sampling
+from tests.fakes.rkllm import device
 from tests.fakes.rkllm.built import NEWEST, VERSIONS, built, make_model
 
 ROOT = Path(__file__).parents[2]
@@ -156,6 +158,21 @@ def test_a_failed_load_that_calls_itself_a_success_is_none(
     monkeypatch.setenv("RKLLM_SIM_SCRIPT", "init=silent")
     with pytest.raises(CallFailed):
         Handle(library, init(tmp_path))
+
+
+def test_the_npu_gets_its_handle_back(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = tmp_path / "renderD129"
+    node.write_text("")
+    monkeypatch.setenv(device.VARIABLE, str(node))
+    handle = Handle(library, init(tmp_path))
+    assert (device.handles(node), device.holders(node)) == (1, [os.getpid()])
+    with pytest.raises(CallFailed):
+        Handle(library, init(tmp_path, context_tokens=1 << 19))
+    assert device.handles(node) == 1
+    handle.close()
+    assert (device.handles(node), device.holders(node)) == (0, [])
 
 
 def test_close_may_come_twice(library: Library, tmp_path: Path) -> None:

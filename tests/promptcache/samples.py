@@ -11,6 +11,8 @@ from rkllmd.runs import Prompt
 
 MODEL = ModelName("qwen")
 NAME = CacheName("system")
+NOTES = {".usage.json", ".findings.json"}
+"""Files in the root that are no entries."""
 
 INGREDIENTS = Ingredients(
     engine="tiny",

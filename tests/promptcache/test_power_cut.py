@@ -11,7 +11,7 @@ import pytest
 from rkllmd.ids import CacheName, ModelName
 from rkllmd.promptcache.entry import Entry, Failure
 from rkllmd.promptcache.store import Store
-from tests.promptcache.samples import MODEL, NAME, entry_of, put, state_of
+from tests.promptcache.samples import INGREDIENTS, MODEL, NAME, NOTES, entry_of, put, state_of
 from tests.promptcache.simdisk import PowerCut, SimDisk, UnflushedDisk
 
 Story = Callable[[Store, SimDisk], None]
@@ -61,7 +61,8 @@ def withdraw(store: Store, _disk: SimDisk) -> None:
 
 def use(store: Store, _disk: SimDisk) -> None:
     store.note_hit(MODEL, NAME, 5.0)
-    store.save_usage()
+    store.findings.note_limit(INGREDIENTS, 4096)
+    store.save_notes()
 
 
 STORIES: dict[str, list[Story]] = {
@@ -203,7 +204,7 @@ def check_restart(folder: Path, allowed: list[Contents], when: str) -> None:
     with Store(folder, UnflushedDisk()) as store:
         found = normalized([contents(store)])[0]
         assert found in allowed, when
-        leftovers = [path.name for path in folder.rglob(".*") if path.name != ".usage.json"]
+        leftovers = [path.name for path in folder.rglob(".*") if path.name not in NOTES]
         assert leftovers == [], when
         orphans = files_without_entry(folder)
         assert orphans == [], when
@@ -222,8 +223,7 @@ def files_without_entry(folder: Path) -> list[str]:
     return [
         path.name
         for path in folder.rglob("*.*")
-        if path.name not in {"CACHEDIR.TAG", ".usage.json"}
-        and not path.with_suffix(".json").exists()
+        if path.name not in {"CACHEDIR.TAG", *NOTES} and not path.with_suffix(".json").exists()
     ]
 
 

@@ -12,7 +12,7 @@ from rkllmd.errors import Code, StorageError
 from rkllmd.ids import CacheName
 from rkllmd.promptcache.entry import Entry
 from rkllmd.promptcache.store import Store
-from tests.promptcache.samples import MODEL, NAME, entry_of, put, state_of
+from tests.promptcache.samples import MODEL, NAME, NOTES, entry_of, put, state_of
 from tests.promptcache.simdisk import UnflushedDisk
 
 CODES = {
@@ -113,7 +113,7 @@ def test_a_refusal_at_any_call(name: str, number: int, for_good: bool, tmp_path:
             after = picture(store)
         with Store(tmp_path / str(at)) as store:
             assert picture(store) == after
-            assert not [path for path in store.folder.rglob(".*") if path.name != ".usage.json"]
+            assert not [path for path in store.folder.rglob(".*") if path.name not in NOTES]
         if finished:
             break
         at += 1

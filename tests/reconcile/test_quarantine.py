@@ -28,7 +28,7 @@ async def test_two_deaths_put_a_state_away_for_good(store):
         identity=FileIdentity(1000, PROOF.model_mtime_ns, INGREDIENTS.model_sha256)
     )
     config = settings.Cache(free_bytes_min=0)
-    caches = Caches(config, lambda: None)
+    caches = Caches(config, lambda: None, store.findings)
     told = []
     reconciler = Reconciler(store, caches, None, config, lambda *news: told.append(news))
     reconciler.registry = Registry({MODEL: model}, ())

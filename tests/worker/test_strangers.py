@@ -61,14 +61,25 @@ async def test_a_child_that_leaves_at_once(monkeypatch):
     await dies(monkeypatch, "print('bye')", EndKind.CLEAN, "by itself; it last printed: bye")
 
 
+async def test_what_comes_after_a_death_explains_it_too(monkeypatch):
+    """The vendor's output goes through a `tee`, which may be behind when its worker is gone."""
+    script = (
+        "import os, time; reading, writing = os.pipe()\n"
+        "if os.fork():\n"
+        "    os.abort()\n"
+        "os.close(writing); os.read(reading, 1); time.sleep(0.2); os.write(1, b'last words')\n"
+    )
+    await dies(monkeypatch, script, EndKind.SIGNAL, "SIGABRT.*; it last printed: last words")
+
+
 async def dies(monkeypatch, script, kind, sentence):
     command = (sys.executable, "-S", "-c", script)
     monkeypatch.setattr(supervisor, "worker_command", lambda *_: command)
-    async with Watched({}, restarts_max=0, hello_s=1.0) as worker:
+    hung = kind is EndKind.SILENCE
+    async with Watched({}, restarts_max=0, hello_s=1.0 if hung else 60.0) as worker:
         with pytest.raises(WorkerLost, match=sentence) as lost:
             await worker.start()
         assert [end.kind for end in worker.ends] == [kind]
-        hung = kind is EndKind.SILENCE
         assert lost.value.code is (Code.ENGINE_HUNG if hung else Code.ENGINE_CRASHED)
 
 

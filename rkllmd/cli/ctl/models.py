@@ -48,6 +48,7 @@ def _facts(one: dict[str, Any]) -> list[tuple[str, Any]]:
         ("kind", one["architecture"]),
         ("parameters", one["parameters"]),
         ("context", one["context"] and f"{one['context']} tokens"),
+        ("context limit", one["context_limit"] and f"{one['context_limit']} tokens"),
         ("memory", size(one["memory"])),
         ("loaded in", milliseconds(one["load_ms"])),
         ("prefill", _per_second(one["prefill_tokens_per_s"])),

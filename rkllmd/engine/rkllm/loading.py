@@ -25,7 +25,8 @@ def load(spec: LoadSpec, _on_progress: OnProgress) -> "RkllmEngine":
     if library.layout < Layout.V1_2_1:
         os.environ.setdefault("RKLLM_LOG_LEVEL", "1")
     began = time.monotonic()
-    context = spec.context_tokens or CONTEXT_TOKENS_DEFAULT
+    known = spec.options.get("context_limit", CONTEXT_TOKENS_DEFAULT)
+    context = spec.context_tokens or min(CONTEXT_TOKENS_DEFAULT, known)
     try:
         handle, log = _opened(library, spec, context)
     except EngineError as error:
@@ -42,6 +43,7 @@ def load(spec: LoadSpec, _on_progress: OnProgress) -> "RkllmEngine":
         memory_bytes=_resident_bytes(),
         load_ms=(time.monotonic() - began) * 1000,
         capabilities=_capabilities(library),
+        context_limit=context_limit(log),
         notes=_notes(library, spec, log),
     )
     return RkllmEngine(library.layout, handle, facts, has_lora=bool(spec.lora))

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOURCES = ("runtime.c", "run.c", "language.c", "script.c", "state_file.c", "strict.c")
+SOURCES = ("runtime.c", "run.c", "language.c", "script.c", "state_file.c", "strict.c", "device.c")
 LAYOUTS = {
     "1.1.4": "V1_1",
     "1.2.0": "V1_2_0",

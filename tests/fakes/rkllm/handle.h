@@ -25,7 +25,8 @@ typedef struct Handle {
     uint32_t magic;
     char *model; /* the model file's text, which also has parameters */
     uint64_t seed;
-    bool linear; /* cannot keep or save its state, as Qwen3.5 on 1.3.0 */
+    bool linear;    /* cannot keep or save its state, as Qwen3.5 on 1.3.0 */
+    bool forgetful; /* saves and loads its state, and makes no use of it */
     int context_tokens;
     int new_tokens;
     int top_k;
@@ -40,6 +41,7 @@ typedef struct Handle {
     void *userdata; /* given at init; a run's own comes first */
     atomic_bool running;
     atomic_long abort_at_us; /* when an abort takes effect, 0 when there is none */
+    int device; /* -1 where there is no node */
     pthread_t late;
     bool has_late;
 } Handle;
@@ -51,6 +53,10 @@ long now_us(void);
 void sleep_us(long us);
 void make_noise(const Script *script);
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A handle of the device node; false where it cannot be had. */
+bool device_take(int *device);
+void device_give(int device);
 
 /* Writes the context, or what is left of it where the script says so. */
 bool state_save(const Handle *handle, const Script *script, const char *path);

@@ -234,7 +234,7 @@ static bool prefill(Run *run, const int32_t *ids, size_t count, bool append) {
         same = context->count;
     } else if (handle->linear) {
         log_line("Current model does not support kv cache reuse. clearing all caches.");
-    } else if (LAYOUT >= V1_2_0 || handle->loaded) {
+    } else if (!handle->forgetful && (LAYOUT >= V1_2_0 || handle->loaded)) {
         while (same < count && same < context->count && context->ids[same] == ids[same])
             same++;
     }

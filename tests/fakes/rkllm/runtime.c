@@ -121,6 +121,7 @@ static Handle *make_handle(const RKLLMParam *param, char *model, const Script *s
     handle->model = model;
     handle->seed = hash_bytes(1, model, strlen(model));
     handle->linear = kind && !strcmp(kind, "linear");
+    handle->forgetful = kind && !strcmp(kind, "forgetful");
     handle->context_tokens = param->max_context_len;
     handle->new_tokens = param->max_new_tokens;
     handle->top_k = param->top_k;
@@ -172,10 +173,14 @@ int rkllm_init(LLMHandle *out, RKLLMParam *param, LLMResultCallback result_callb
 #endif
     check_readable(out, sizeof *out, "the place for the handle");
     check_param(param);
-    Handle *handle = load_model(param);
+    int device;
+    Handle *handle = device_take(&device) ? load_model(param) : NULL;
     *out = handle;
-    if (!handle)
+    if (!handle) {
+        device_give(device);
         return is_silent() ? 0 : -1;
+    }
+    handle->device = device;
     handle->callback = result_callback;
     handle->userdata = userdata;
     return 0;
@@ -194,6 +199,7 @@ int rkllm_destroy(LLMHandle opaque) {
     free(handle->model);
     free(handle->prefix);
     free(handle->postfix);
+    device_give(handle->device);
     handle->magic = 0;
     free(handle);
     return 0;

@@ -6,7 +6,8 @@
  *
  *     init, load, save, prefill, token.N   crash | abort | exit | hang | error
  *     init                                 also oom (-1 and a log line) and silent (0 and no handle)
- *     save                                 also torn, empty, none: what becomes of the file
+ *     save                                 also torn, empty, none: what becomes of the file; and
+ *                                          half: killed (SIGKILL) when half of it is written
  *     match=TEXT                           faults and `answer` only in runs whose prompt has TEXT
  *     noise=N                              N odd lines on stdout and on stderr at every event
  *     null_text=N                          token N comes with text NULL
@@ -17,7 +18,9 @@
  *     answer=TEXT                          the answer of every run
  *     prefill_us, token_us, load_us        what a prefilled, a decoded token and loading cost
  *
- * The same keys may stand in the model file, where the script does not have them. */
+ * The same keys may stand in the model file, where the script does not have them, and these only
+ * there: max_context_limit, npu_core_num, hidden, and kind=linear (refuses to keep or save its state)
+ * or kind=forgetful (saves and loads it, and computes everything all the same). */
 #ifndef SIMULATED_SCRIPT_H
 #define SIMULATED_SCRIPT_H
 

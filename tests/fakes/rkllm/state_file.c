@@ -2,6 +2,7 @@
  * stands for keys and values, then a footer of 16 bytes that begins with `nseg`. */
 #include "handle.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +21,18 @@ bool state_save(const Handle *handle, const Script *script, const char *path) {
     uint32_t head[3] = {FIRST_WORD, 8, (uint32_t)context->count};
     char footer[FOOTER_BYTES] = "nseg";
     bool empty = script_asks(script, "save", "empty");
-    bool torn = script_asks(script, "save", "torn");
+    bool half = script_asks(script, "save", "half");
+    bool torn = half || script_asks(script, "save", "torn");
     bool good = true;
     memcpy(footer + 8, &handle->seed, sizeof handle->seed);
     if (!empty) {
         good &= fwrite(head, sizeof head, 1, file) == 1;
         size_t ids = torn ? context->count / 2 : context->count;
         good &= fwrite(context->ids, sizeof *context->ids, ids, file) == ids;
+    }
+    if (half) {
+        fflush(file);
+        kill(getpid(), SIGKILL);
     }
     if (!empty && !torn) {
         size_t states = fwrite(context->states, sizeof *context->states, context->count, file);
