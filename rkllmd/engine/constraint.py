@@ -7,19 +7,9 @@ llama.cpp only logs a schema that it cannot keep to, and then goes on without on
 JSON is written as `json.dumps` writes it, one blank behind `,` and `:`. A model that chooses its
 own white space can go on with it forever.
 
-What a JSON Schema may ask for:
-
-- `type`, `enum`, `const`, `anyOf`, `allOf`, `oneOf` where no two of its parts can fit together,
-  `$ref` inside the schema, also to itself;
-- objects: `properties`, `required`, `additionalProperties`, `patternProperties`, and
-  `minProperties`, `maxProperties` where all properties are required;
-- lists: `items`, `prefixItems`, `minItems`, `maxItems`;
-- texts: `minLength`, `maxLength`, `pattern` without look-around, and `format` of the usual kinds;
-- numbers: `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, all by their
-  decimal digits: 3.3 is a multiple of 0.1, which a validator that divides floats denies.
-
-Other words that JSON Schema has, a schema that nothing fits, and a `$ref` to elsewhere are refused
-with llguidance's reason; words that JSON Schema has not are remarks, as the standard says.
+What a JSON Schema may ask for is a table in docs/http.md. Whatever cannot be kept is refused before
+the answer begins, by llguidance or by `schemas`; words that JSON Schema has not are remarks, as the
+standard says.
 """
 
 import importlib
@@ -189,8 +179,8 @@ def grammar_of(forms: Sequence[Form], schemas: Sequence[Any]) -> str:
     """The forms in llguidance's language, Lark with JSON Schemas in it."""
     rules = []
     for number, (form, schema) in enumerate(zip(forms, schemas, strict=True)):
-        schema = {} if schema is True else schema
-        styled = {**schema, "x-guidance": STYLE} if isinstance(schema, dict) else schema
+        words = {} if schema is True else schema
+        styled = {**words, "x-guidance": STYLE} if isinstance(words, dict) else words
         parts = [f"%json {json.dumps(styled)}"]
         parts[:0] = [quoted(form.opening)] if form.opening else []
         parts += [quoted(form.closing)] if form.closing else []
