@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -50,12 +51,17 @@ def try_form(engine: Engine, schema: Any, seed: int, max_tokens: int, tally: Tal
     if stats.reason == "length":
         tally.length += 1
         return None
-    try:
-        problems = list(Draft202012Validator(schema).iter_errors(json.loads(said)))
-    except ValueError as error:
-        problems = [error]
-    if problems:
+    if problem := problem_of(said, schema):
         tally.unfit += 1
-        return f"{said!r} does not fit: {problems[0]}"
+        return f"{said!r} does not fit: {problem}"
     tally.fit += 1
     return None
+
+
+def problem_of(said: str, schema: Any) -> Exception | None:
+    """Why an answer does not fit; in decimal digits, by which 3.3 is a multiple of 0.1."""
+    exact = Draft202012Validator(json.loads(json.dumps(schema), parse_float=Decimal))
+    try:
+        return next(exact.iter_errors(json.loads(said, parse_float=Decimal)), None)
+    except ValueError as error:
+        return error

@@ -19,7 +19,7 @@ def random_schema(chance: random.Random, depth: int = 0) -> Any:
     """A schema that something fits."""
     kinds = [text, number, integer, fixed, flag, fixed]
     if depth < DEPTH_MAX:
-        kinds += [thing, thing, listing, row, choice, both]
+        kinds += [thing, thing, named, listing, row, choice, both]
     schema = chance.choice(kinds)(chance, depth)
     if not depth and chance.random() < 0.2:
         schema = {"$defs": {"it": schema}, "$ref": "#/$defs/it"}
@@ -54,12 +54,12 @@ def integer(chance: random.Random, _depth: int) -> Any:
 
 
 def number(chance: random.Random, _depth: int) -> Any:
-    """In steps, as a number has no longest; in such as floats have exactly, for the validator."""
+    """In steps, as a number has no longest."""
     low = chance.randrange(-20, 20)
     bounds = ("minimum", "maximum") if chance.random() < 0.5 else (
         "exclusiveMinimum", "exclusiveMaximum",
     )  # fmt: skip
-    step = chance.choice((0.5, 0.25, 0.125))
+    step = chance.choice((0.5, 0.125, 0.1, 0.01, 0.3, 2.5))
     return {"type": "number", bounds[0]: low, bounds[1]: low + 10, "multipleOf": step}
 
 
@@ -88,6 +88,17 @@ def thing(chance: random.Random, depth: int) -> Any:
     if names and chance.random() < 0.1:
         schema |= {"required": names, "minProperties": 1}
     return schema
+
+
+def named(chance: random.Random, depth: int) -> Any:
+    """An object whose names have a pattern."""
+    patterns = {"^[a-c]{1,2}$": flag, "^[0-9]$": fixed, "^Ü$": integer}
+    return {
+        "type": "object",
+        "properties": {"b": flag(chance, depth)},
+        "patternProperties": {name: kind(chance, depth) for name, kind in patterns.items()},
+        "additionalProperties": False,
+    }
 
 
 def listing(chance: random.Random, depth: int) -> Any:

@@ -7,19 +7,9 @@ llama.cpp only logs a schema that it cannot keep to, and then goes on without on
 JSON is written as `json.dumps` writes it, one blank behind `,` and `:`. A model that chooses its
 own white space can go on with it forever.
 
-What a JSON Schema may ask for:
-
-- `type`, `enum`, `const`, `anyOf`, `allOf`, `oneOf` where no two of its parts can fit together,
-  `$ref` inside the schema, also to itself;
-- objects: `properties`, `required`, `additionalProperties`, `patternProperties`, and
-  `minProperties`, `maxProperties` where all properties are required;
-- lists: `items`, `prefixItems`, `minItems`, `maxItems`;
-- texts: `minLength`, `maxLength`, `pattern` without look-around, and `format` of the usual kinds;
-- numbers: `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `multipleOf`, all by their
-  decimal digits: 3.3 is a multiple of 0.1, which a validator that divides floats denies.
-
-Other words that JSON Schema has, a schema that nothing fits, and a `$ref` to elsewhere are refused
-with llguidance's reason; words that JSON Schema has not are remarks, as the standard says.
+What a JSON Schema may ask for is a table in docs/http.md. Whatever cannot be kept is refused before
+the answer begins, by llguidance or by `schemas`; words that JSON Schema has not are remarks, as the
+standard says.
 """
 
 import importlib
@@ -33,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rkllmd.engine.schemas import problem_of
 from rkllmd.errors import Code, EngineError, RequestError
 from rkllmd.runs import YES, Capability, Constraint, Form, cannot
 
@@ -42,13 +33,21 @@ SPECIAL_MARK = b"\xff"
 """In front of the name of a token that is no text."""
 GRAMMAR_SHOWN = "\n   1 | "
 """Behind this a message has the grammar."""
+VERBOSITY = "<non-verbose/>"
+PLAINER = {
+    "NoExtensionBias": "nothing fits it",
+    "oneOf constraints": "oneOf: its parts may fit together (anyOf is kept)",
+    "min/maxProperties only": "minProperties, maxProperties: not all properties are required",
+}
 STYLE = {
     "whitespace_flexible": False,
     "item_separator": ", ",
     "key_separator": ": ",
     "lenient": False,
     "coerce_one_of": False,
+    "json_allowed_escapes": 'nrbtf\\"',
 }
+"""No `\\u0061`: with it an object's name could be one that is listed, spelled otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +143,7 @@ class Constrainer:
         self._tokenizer = self._library.LLTokenizer(
             self._library.TokenizerWrapper(self), eos_token=list(vocabulary.ends)
         )
+        self._limits = self._library.LLParserLimits(verbose_errors=False)
         self._compiled = lru_cache(FORMS_REMEMBERED)(self._compile)
 
     def __call__(self, text: str) -> list[int]:
@@ -155,32 +155,43 @@ class Constrainer:
 
     def begin(self, constraint: Constraint) -> Course:
         """The way of an answer that has begun with `constraint.begun`."""
-        matcher = self._compiled(grammar_of(constraint.forms)).deep_copy()
+        matcher = self._compiled(constraint.forms).deep_copy()
         return Bound(matcher, self(constraint.begun))
 
-    def _compile(self, grammar: str) -> Any:
-        matcher = self._library.LLMatcher(self._tokenizer, grammar, log_level=0)
-        problems = [matcher.get_error()] if matcher.is_error() else matcher.get_grammar_warnings()
+    def _compile(self, forms: tuple[Form, ...]) -> Any:
+        schemas = [json.loads(form.schema) for form in forms]
+        if problem := next(filter(None, map(problem_of, schemas)), None):
+            raise unkept(problem)
+        grammar = grammar_of(forms, schemas)
+        matcher = self._library.LLMatcher(
+            self._tokenizer, grammar, log_level=0, limits=self._limits
+        )
+        probe = matcher.deep_copy()
+        if not probe.is_error():
+            probe.compute_bitmask()  # a form without a first token says so here only
+        problems = [probe.get_error()] if probe.is_error() else probe.get_grammar_warnings()
         if problems:
-            raise RequestError(
-                Code.UNSUPPORTED,
-                f"The form that is asked for cannot be kept: {reason_of(problems[0])}.",
-            )
+            raise unkept(reason_of(problems[0]))
         return matcher
 
 
-def grammar_of(forms: Iterable[Form]) -> str:
+def grammar_of(forms: Sequence[Form], schemas: Sequence[Any]) -> str:
     """The forms in llguidance's language, Lark with JSON Schemas in it."""
     rules = []
-    for number, form in enumerate(forms):
-        schema = json.loads(form.schema)
-        styled = {**schema, "x-guidance": STYLE} if isinstance(schema, dict) else schema
+    for number, (form, schema) in enumerate(zip(forms, schemas, strict=True)):
+        words = {} if schema is True else schema
+        styled = {**words, "x-guidance": STYLE} if isinstance(words, dict) else words
         parts = [f"%json {json.dumps(styled)}"]
         parts[:0] = [quoted(form.opening)] if form.opening else []
         parts += [quoted(form.closing)] if form.closing else []
         rules.append(f"form_{number}: " + " ".join(parts))
     start = " | ".join(f"form_{number}" for number in range(len(rules)))
     return "\n".join([f"start: {start}", *rules])
+
+
+def unkept(reason: str) -> RequestError:
+    """The error for a form that is not begun."""
+    return RequestError(Code.UNSUPPORTED, f"The form that is asked for cannot be kept: {reason}.")
 
 
 def quoted(text: str) -> str:
@@ -191,8 +202,12 @@ def quoted(text: str) -> str:
 def reason_of(message: str) -> str:
     """What llguidance says, without our grammar and the marks below it."""
     said = message.partition(GRAMMAR_SHOWN)[0].rpartition("JSON schema: ")[2]
-    words = [word for word in said.split() if word.strip("^")]
-    return " ".join(words).rstrip(".")[:REASON_CHARACTERS_MAX]
+    words = [word for word in said.partition(VERBOSITY)[0].split() if word.strip("^")]
+    reason = " ".join(words)
+    for found, plainer in PLAINER.items():
+        if reason.startswith(found):
+            return plainer
+    return reason.rstrip(".")[:REASON_CHARACTERS_MAX]
 
 
 def capability() -> Capability:

@@ -3,17 +3,19 @@
 `tools/check-forms` does the same with thousands of schemas.
 """
 
+import functools
 import json
 import random
 import sys
 
+import numpy as np
 import pytest
 
 from rkllmd.engine import open_engine
 from rkllmd.engine.constraint import capability
-from rkllmd.errors import Code, RkllmdError
+from rkllmd.errors import Code, EngineError, RkllmdError
 from rkllmd.runs import Constraint, Form, Limits, LoadSpec, Prompt, Sampling
-from tools.forms import Tally, try_form
+from tools.forms import Tally, problem_of, try_form
 from tools.random_model import write_random_model
 from tools.schemas import random_schema
 
@@ -109,11 +111,104 @@ def test_a_stopped_answer_is_not_complete_and_the_next_one_is_free(engine):
     assert not b"".join(pieces).startswith(b"{")
 
 
+NESTED = functools.reduce(lambda inner, _: {"items": inner}, range(300), {})
+
+
+def fits(engine, schema, text):
+    """Whether an answer may end behind this text."""
+    try:
+        course = engine._constrainer.begin(Constraint((Form(json.dumps(schema)),), begun=text))
+        logits = np.zeros(engine.facts.vocabulary, np.float32)
+        if not course.complete:
+            course.restrict(logits)
+    except EngineError:
+        return False
+    return course.complete or any(
+        np.isfinite(logits[token]) for token in range(len(logits)) if engine._ends(token)
+    )
+
+
+AB = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "null"}}}
+TREE = {**AB, "properties": {"a": {"$ref": "#"}}, "additionalProperties": False}
+KEYWORDS = [
+    (True, ["1", '{"a": [null]}'], ["", "[1,2]"]),
+    ({"type": "integer"}, ["0", "-7"], ["1.0", "01", '"1"', "true"]),
+    ({"type": ["string", "null"]}, ['"a"', "null"], ["1"]),
+    ({"enum": ["on", "Küche", 'say "hi"', "tab\t", 2.5, [1], {"k": None}]},
+     ['"Küche"', '"say \\"hi\\""', '"tab\\t"', "2.5", "[1]", '{"k": null}'],
+     ['"off"', '"o"', '"\\u006fn"', "2.50"]),
+    ({"const": ["ein/aus", "😀"]}, ['["ein/aus", "😀"]'], ['["ein\\/aus", "😀"]', "[]"]),
+    ({"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 9}]}, ["null", "9"], ["8"]),
+    ({"allOf": [{"type": "integer", "minimum": 3}, {"maximum": 4}]}, ["3", "4"], ["2", "5"]),
+    ({"oneOf": [{"type": "null"}, {"type": "boolean"}]}, ["null", "true"], ["1"]),
+    ({"$ref": "#/$defs/x", "$defs": {"x": {"const": 1}}}, ["1"], ["2"]),
+    (TREE, ["{}", '{"a": {"a": {}}}'], ['{"a": 1}']),
+    ({**AB, "required": ["b"]}, ['{"b": null}', '{"a": 1, "b": null, "c": 0}'],
+     ["{}", '{"a": 1}', '{"b": 1}', '{"\\u0061": "x", "b": null}']),
+    ({**AB, "additionalProperties": False}, ["{}", '{"a": 1}'], ['{"c": 1}']),
+    ({**AB, "additionalProperties": {"type": "integer"}}, ['{"c": 1}', '{"Ü\\n": 1}'],
+     ['{"c": null}', '{"b": 1}', '{"\\u0062": 1}']),
+    ({"type": "object", "patternProperties": {"^x": {"const": 1}}}, ['{"x1": 1}', '{"y": 2}'],
+     ['{"x1": 2}', '{"\\u0078": 2}']),
+    ({"type": "object", "minProperties": 1, "maxProperties": 1}, ['{"a": 1}'],
+     ["{}", '{"a": 1, "b": 1}']),
+    ({"type": "array", "items": {"type": "null"}}, ["[]", "[null, null]"], ["[1]"]),
+    ({"type": "array", "prefixItems": [{"const": 1}], "items": {"const": 2}},
+     ["[]", "[1]", "[1, 2, 2]"], ["[2]", "[1, 1]"]),
+    ({"type": "array", "items": {"const": 1}, "minItems": 1, "maxItems": 2}, ["[1]", "[1, 1]"],
+     ["[]", "[1, 1, 1]"]),
+    ({"type": "array", "maxItems": 10**9}, ["[]"], ["["]),
+    ({"type": "string", "minLength": 2, "maxLength": 3}, ['"😀é"', '"\\n\\"a"'],
+     ['"😀"', '"abcd"']),
+    ({"type": "string", "pattern": "b+$"}, ['"abb"'], ['"ba"']),
+    ({"type": "string", "pattern": "^[a-z]+$", "maxLength": 2}, ['"ab"'], ['"abc"', '"A"', '""']),
+    ({"type": "string", "format": "date"}, ['"2024-02-29"'], ['"2024-02-30"', '"24-2-1"']),
+    ({"type": "integer", "minimum": -1, "exclusiveMaximum": 12}, ["-1", "11"], ["-2", "12"]),
+    ({"type": "number", "exclusiveMinimum": 0.1, "maximum": 0.3}, ["0.11", "0.3"],
+     ["0.1", "0.10", "0.31", "1e-1"]),
+    ({"type": "number", "multipleOf": 0.1}, ["3.3", "-0.7", "12"], ["3.35", "3.30", "1e1"]),
+    ({"type": "integer", "multipleOf": 2.5}, ["5", "-10"], ["4", "7.5"]),
+    ({"type": "null", "title": "t", "description": "d", "default": 1, "examples": [1],
+      "$comment": "c", "deprecated": True, "x-mine": 1}, ["null"], ["1"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("schema", "good", "bad"), KEYWORDS, ids=lambda value: str(value)[:40])
+def test_a_keyword_is_kept(engine, schema, good, bad):
+    for text in good:
+        assert problem_of(text, schema) is None, "the test itself is wrong"
+        assert fits(engine, schema, text), text
+    for text in bad:
+        assert not fits(engine, schema, text), text
+
+
 @pytest.mark.parametrize(("schema", "words"), [
-    ({"not": {}}, "Unimplemented keys"),
-    ({"uniqueItems": True}, "Unimplemented keys"),
-    ({"if": {}, "then": {}}, "Unimplemented keys"),
-    ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
+    ({"not": {}}, '"not"'),
+    ({"uniqueItems": True}, "uniqueItems"),
+    ({"contains": {}}, "contains"),
+    ({"minContains": 1, "maxContains": 1}, "maxContains.*minContains"),
+    ({"if": {}, "then": {}, "else": {}}, "else.*if.*then"),
+    ({"propertyNames": {"pattern": "^a"}}, "propertyNames"),
+    ({"dependentRequired": {"a": ["b"]}}, "dependentRequired"),
+    ({"dependentSchemas": {"a": {}}}, "dependentSchemas"),
+    ({"unevaluatedProperties": False}, "unevaluatedProperties"),
+    ({"unevaluatedItems": False}, "unevaluatedItems"),
+    ({"$dynamicRef": "#a"}, "dynamicRef"),
+    ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf: its parts may fit together"),
+    ({"properties": {"a": {}}, "maxProperties": 1}, "maxProperties"),
+    ({"type": "object", "minProperties": 2}, "minProperties"),
+    ({"patternProperties": {"^x": {}, "1$": {}}}, "patternProperty"),
+    ({"multipleOf": 1 << 40}, "multipleOf"),
+    ({"enum": []}, "empty"),
+    ({"enum": ["\ud800"]}, "half of a character"),
+    ({"$ref": "#"}, "nothing fits it"),
+    ({"type": ["string", "integer"], "allOf": [{"type": "null"}]}, "Unsatisfiable"),
+    ({"type": "string", "minLength": 3, "maxLength": 2}, "minLength"),
+    ({"type": "array", "minItems": 3, "maxItems": 2}, "minItems"),
+    ({"type": "array", "items": False, "minItems": 1}, "Unsatisfiable"),
+    ({"type": "object", "required": ["a"], "additionalProperties": False}, "required property 'a'"),
+    ({"type": "integer", "multipleOf": 7, "minimum": 8, "maximum": 13}, "a multiple of 7"),
+    (NESTED, "recursion limit"),
     ({"type": "string", "pattern": "(?=a)"}, "look-around"),
     ({"type": "string", "format": "klingon"}, "Unknown format: klingon"),
     ({"type": "integer", "minimum": 3, "maximum": 2}, "Unsatisfiable"),

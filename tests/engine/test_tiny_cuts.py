@@ -45,13 +45,11 @@ PROMPTS = st.lists(st.integers(0, 500), min_size=2, max_size=90)
 
 def numbers(engine, tokens):
     """Logits, keys and values after a prompt that is computed from what is held."""
-    hidden = None
-    for rows in engine._advance(Prompt.of_tokens(tokens).tokens):
-        hidden = rows[-1].copy()
+    engine._compute(Prompt.of_tokens(tokens).tokens[len(engine._held) :])
     held = slice(0, len(tokens))
     network = engine._model
     return (
-        network.logits(hidden),
+        network.logits(engine._hidden),
         network.keys[:, :, held].copy(),
         network.values[:, :, held].copy(),
     )

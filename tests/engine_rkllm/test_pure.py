@@ -1,7 +1,6 @@
-"""The rules that need no runtime: counting, meanings of log lines, state files, pooling."""
+"""The rules that need no runtime: counting, meanings of log lines, state files."""
 
 import struct
-from array import array
 from pathlib import Path
 
 import pytest
@@ -16,10 +15,9 @@ from rkllmd.engine.rkllm.messages import (
     refuses_state,
     run_table,
 )
-from rkllmd.engine.rkllm.pooling import pool
 from rkllmd.engine.rkllm.state_file import count_tokens
 from rkllmd.errors import Code, EngineError
-from rkllmd.native.handle import Perf, Rows
+from rkllmd.native.handle import Perf
 
 TABLE = """
 I rkllm:  Stage         Total Time (ms)  Tokens    Time per Token (ms)      Tokens per Second
@@ -145,12 +143,3 @@ def test_a_state_file_says_how_many_tokens(tmp_path: Path) -> None:
     assert count_tokens(file) == 3
     with pytest.raises(EngineError, match="No such file"):
         count_tokens(tmp_path / "gone")
-
-
-def test_pooling() -> None:
-    rows = Rows(array("f", [3, 4, 0, 0, 0, 2]).tobytes(), 3, 2)
-    assert list(pool(rows, "cls", normalize=True)) == pytest.approx([0.6, 0.8])
-    assert list(pool(rows, "last", normalize=False)) == [0, 2]
-    assert list(pool(rows, "mean", normalize=False)) == [1, 2]
-    nothing = Rows(array("f", [0, 0]).tobytes(), 1, 2)
-    assert list(pool(nothing, "last", normalize=True)) == [0, 0]

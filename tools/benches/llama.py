@@ -4,7 +4,7 @@
     cached  the prefix of about 1,000 tokens is held from the question before
 
 Both sides make tokens of the same text and answer greedily, in turns, the first of each pair
-changing. The server is that of the same wheel, in a process of its own, asked over HTTP on
+changing; a cold question is followed by `CACHED_IN_A_ROUND` cached ones. The server is that of the same wheel, in a process of its own, asked over HTTP on
 loopback; connecting does not count. Both compute on `THREADS` threads; the server's other settings
 are its own. What is compared is the median of the differences of the pairs, so that what else the
 machine does falls on both. The CPU time of an answer, of daemon and worker together or of the
@@ -45,6 +45,8 @@ PREFIX_TOKENS = 1000
 ANSWER_TOKENS = 32
 ROUNDS = 9
 SETTLING_ROUNDS = 1
+CACHED_IN_A_ROUND = 5
+"""They are short, so that one is easily disturbed."""
 SIDES = ("rkllmd", "llama.cpp")
 WAYS = ("cold", "cached")
 
@@ -80,25 +82,26 @@ def measure(model: Path = BUNDLED, rounds: int = ROUNDS) -> Report:
         samples: dict[str, dict[str, list[Sample]]] = {
             way: {side: [] for side in SIDES} for way in WAYS
         }
-        same = 0
+        asked = same = 0
         for turn in range(SETTLING_ROUNDS + rounds):
-            for way in WAYS:
-                asked = question(2 * turn + WAYS.index(way))
-                prompt = rendered(system, asked)
+            for way in ("cold", *["cached"] * CACHED_IN_A_ROUND):
+                words = question(asked)
+                prompt = rendered(system, words)
                 found, said = {}, {}
-                for side in SIDES if turn % 2 else SIDES[::-1]:
+                for side in SIDES if asked % 2 else SIDES[::-1]:
                     ours = side == "rkllmd"
                     pids = (daemon.pid, *daemon.worker_pids) if ours else (server_pid,)
                     began = cpu_seconds(*pids)
                     if ours:
-                        times, said[side] = ask_daemon(lines, asked, way)
+                        times, said[side] = ask_daemon(lines, words, way)
                     else:
                         times, said[side] = ask_server(server, prompt, way)
                     found[side] = (*times, 1000 * (cpu_seconds(*pids) - began))
+                asked += 1
                 same += said["rkllmd"] == said["llama.cpp"]
                 for side in SIDES if turn >= SETTLING_ROUNDS else ():
                     samples[way][side].append(found[side])
-    return _report(samples, same, (SETTLING_ROUNDS + rounds) * len(WAYS))
+    return _report(samples, same, asked)
 
 
 def rendered(system: str, asked: str) -> str:
@@ -196,7 +199,8 @@ def _report(samples: dict[str, dict[str, list[Sample]]], same: int, asked: int) 
             ]
             low, middle, high = min(shares), statistics.median(shares), max(shares)
             rows.append((f"{way}: rkllmd's is more by, %", *map(_signed, (low, middle, high))))
-        words = f"{title}, in {unit} ({len(samples['cold']['rkllmd'])} questions each"
+        counts = " and ".join(f"{len(samples[way]['rkllmd'])} {way}" for way in WAYS)
+        words = f"{title}, in {unit} ({counts} questions each"
         words += f"; {same} of {asked} answers were the same)" if not place else ")"
         tables.append(Table(words, ("", "min", "median", "max"), rows))
     told: dict[str, Any] = {"samples": samples}

@@ -9,7 +9,6 @@ no sum of its own: the store that keeps the file has one.
 """
 
 import ctypes
-import errno
 import hashlib
 import mmap
 import os
@@ -19,7 +18,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rkllmd.engine.llama.library import Library
-from rkllmd.errors import Code, EngineError, RkllmdError, StorageError
+from rkllmd.engine.state_errors import refused, unwritten
+from rkllmd.errors import Code, EngineError
 from rkllmd.runs import Adapter, Prompt
 
 HEADER = struct.Struct("<8sIIQ32s")
@@ -29,7 +29,6 @@ VERSION = 1
 SEQUENCE = 0
 SAMPLES = 256
 SAMPLE_BYTES = 4096
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def identity(release: str, model: Path, adapters: Iterable[Adapter]) -> bytes:
@@ -60,18 +59,6 @@ def write_state(path: Path, library: Library, context: int, own: bytes, held: Pr
             os.fsync(file.fileno())
     except OSError as problem:
         raise unwritten(path, problem, len(head) + CRC.size + size_bytes) from problem
-
-
-def unwritten(path: Path, problem: OSError, size_bytes: int) -> RkllmdError:
-    """The error for a disk that refused."""
-    sentence = f"The state cannot be written to {path}: {problem.strerror}."
-    if problem.errno in NO_SPACE:
-        return StorageError(
-            Code.STORAGE_FULL,
-            f"{sentence} {size_bytes} bytes are needed.",
-            needed_bytes=size_bytes,
-        )
-    return EngineError(Code.ENGINE_ERROR, sentence)
 
 
 def read_state(
@@ -115,8 +102,3 @@ def checked_head(descriptor: int, own: bytes, context_tokens: int) -> tuple[Prom
     if crc != CRC.pack(zlib.crc32(head + tokens)):
         raise refused("its checksum does not fit its content")
     return Prompt("tokens", tokens), start, state_bytes
-
-
-def refused(sentence: str) -> EngineError:
-    """The error for a file that does not fit."""
-    return EngineError(Code.ENGINE_ERROR, f"The state file cannot be used: {sentence}.")

@@ -21,11 +21,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from rkllmd.engine.contract import OnPiece, OnProgress, ShouldStop
+from rkllmd.engine.pooling import pool
 from rkllmd.engine.rkllm.answer import Answer
 from rkllmd.engine.rkllm.counts import Counter, Measured
 from rkllmd.engine.rkllm.messages import refuses_state, run_table
-from rkllmd.engine.rkllm.pooling import pool
 from rkllmd.engine.rkllm.state_file import count_tokens
 from rkllmd.errors import Code, EngineError, RequestError, RkllmdError, StorageError
 from rkllmd.native.functions import CallFailed
@@ -168,7 +170,9 @@ class RkllmEngine:
         self._run(Prompt.of_text(text), GREEDY, answer, mode=InferMode.GET_LAST_HIDDEN_LAYER)
         if answer.rows is None:
             raise EngineError(Code.ENGINE_ERROR, "The runtime gave no hidden states.")
-        return Embedding(pool(answer.rows, pooling, normalize=normalize), answer.rows.count)
+        values = np.frombuffer(answer.rows.values, "<f4")
+        rows = values.reshape(answer.rows.count, answer.rows.width)
+        return Embedding(pool(rows, pooling, normalize=normalize), len(rows))
 
     def close(self) -> None:
         """Give the NPU's memory back."""

@@ -10,7 +10,6 @@ changed, of another model or longer than the context is refused with a sentence;
 allocated before its length is known to fit.
 """
 
-import errno
 import hashlib
 import os
 import struct
@@ -20,15 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
+from rkllmd.engine.state_errors import refused, unwritten
 from rkllmd.engine.tiny.gguf import Floats
 from rkllmd.engine.tiny.transformer import Transformer
-from rkllmd.errors import Code, EngineError, RkllmdError, StorageError
 
 HEADER = struct.Struct("<8sIII32sI")
 MAGIC = b"rkllmd-t"
 VERSION = 1
 SAMPLES_PER_WEIGHT = 4096
-NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def identity(model: Transformer) -> bytes:
@@ -60,18 +58,6 @@ def write_state(path: Path, model: Transformer, own: bytes, tokens: Sequence[int
     except OSError as problem:
         size_bytes = len(header) + 4 + sum(part.nbytes for part in parts)
         raise unwritten(path, problem, size_bytes) from problem
-
-
-def unwritten(path: Path, problem: OSError, size_bytes: int) -> RkllmdError:
-    """The error for a disk that refused."""
-    sentence = f"The state cannot be written to {path}: {problem.strerror}."
-    if problem.errno in NO_SPACE:
-        return StorageError(
-            Code.STORAGE_FULL,
-            f"{sentence} {size_bytes} bytes are needed.",
-            needed_bytes=size_bytes,
-        )
-    return EngineError(Code.ENGINE_ERROR, sentence)
 
 
 def read_state(path: Path, model: Transformer, own: bytes, context_tokens: int) -> list[int]:
@@ -134,8 +120,3 @@ def checked_header(
     if size_bytes != wanted:
         raise refused(f"it has {size_bytes} bytes where {wanted} are expected")
     return count, crc
-
-
-def refused(sentence: str) -> EngineError:
-    """The error for a file that does not fit."""
-    return EngineError(Code.ENGINE_ERROR, f"The state file cannot be used: {sentence}.")
