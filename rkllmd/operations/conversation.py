@@ -8,7 +8,8 @@ changes nothing about the words, only that they are all computed anew.
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from rkllmd.errors import Code, RequestError
 from rkllmd.ids import CacheName, SessionName
 from rkllmd.operations.call import Call
 from rkllmd.operations.generation import PRIORITIES, Generator
+from rkllmd.operations.order import Place
 from rkllmd.operations.output import Manner, Output
 from rkllmd.operations.services import Services
 from rkllmd.promptcache.index import Stored
@@ -50,7 +52,8 @@ class Talk:
     services: Services
     entry: ModelEntry
     request: Conversation
-    messages: list[Message]
+    session: Session | None
+    place: Place
     tools: tuple[Tool, ...]
     partial: bool = False
     """The last message may still go on: nothing stands behind its text."""
@@ -60,9 +63,19 @@ class Talk:
     none_stored: bool = False
     own_prefix: bool = True
     """The client brought a system prompt or tools of its own."""
+    history: list[Message] = field(default_factory=list)
+    """The conversation up to and with what this request brings."""
+    messages: list[Message] = field(default_factory=list)
+    """What of it is rendered, behind its system prompt."""
     _found: Stored | None = None
 
-    def __post_init__(self) -> None:
+    async def gather(self, call: Call) -> None:
+        """Take the conversation as it is when the requests before this one have ended."""
+        await self.place.reached(call)
+        self.history = _history(self.session, self.request)
+        if not (self.history or self.partial):
+            raise RequestError(Code.BAD_REQUEST, "messages: found none, allowed: at least one")
+        self.messages = list(self.history)
         if self.request.system is not None:
             self.messages.insert(0, Message("system", self.request.system))
         elif not (self.messages and self.messages[0].role in OWN_SYSTEM):
@@ -159,6 +172,9 @@ class Continuation:
     request: Complete
     warnings: list[str] = field(default_factory=list)
 
+    async def gather(self, call: Call) -> None:
+        """A text is all there."""
+
     @property
     def cold(self) -> bool:
         """Whether nothing that is held or stored may be used."""
@@ -191,31 +207,28 @@ class Continuation:
 async def chat(services: Services, request: Chat, call: Call) -> Done:
     """Answer a conversation."""
     entry = services.model(request.model)
-    session = _session(services, request)
-    history = _history(session, request)
-    if not history:
-        raise RequestError(Code.BAD_REQUEST, "messages: found none, allowed: at least one")
-    talk = Talk(services, entry, request, list(history), _tools(request))
-    manner = Manner(
-        stream=request.stream,
-        speech=bool(request.speech),
-        thinking=request.thinking,
-        language=request.language or entry.settings.languages[0],
-        tools=talk.tools,
-        max_sentences=request.max_sentences,
-    )
-    output = Output(manner)
+    _check(request)
     services.supersede(request.session)
-    generator = Generator(
-        services, entry, request, call, talk, output, PRIORITIES[request.priority]
-    )
-    outcome = await generator.run()
-    outcome.warnings[:0] = talk.warnings
+    with _session(services, request) as session, services.order.place(request.session) as place:
+        talk = Talk(services, entry, request, session, place, _tools(request))
+        manner = Manner(
+            stream=request.stream,
+            speech=bool(request.speech),
+            thinking=request.thinking,
+            language=request.language or entry.settings.languages[0],
+            tools=talk.tools,
+            max_sentences=request.max_sentences,
+        )
+        output = Output(manner)
+        priority = PRIORITIES[request.priority]
+        generator = Generator(services, entry, request, call, talk, output, priority)
+        outcome = await generator.run()
+        outcome.warnings[:0] = talk.warnings
+        if session is not None and (output.text or output.calls):
+            answer = Message("assistant", output.text or None, _as_tool_calls(output.calls))
+            services.sessions.remember(session, [*talk.history, answer])
     if generator.lane is not None:
         await talk.learn(generator.lane, call.caller.user)
-    if session is not None and (output.text or output.calls):
-        answer = Message("assistant", output.text or None, _as_tool_calls(output.calls))
-        services.sessions.remember(session, [*history, answer], time.monotonic())
     done = outcome.done(entry.name, output.text, request.session)
     services.note_answer(done)
     return done
@@ -240,11 +253,12 @@ async def complete(services: Services, request: Complete, call: Call) -> Done:
 async def prefill(services: Services, request: Prefill, call: Call) -> dict[str, Any]:
     """Compute what a coming chat will need; a newer prefill or chat of the session ends it."""
     entry = services.model(request.model)
+    _check(request)
     request = replace(request, max_tokens=0)
-    history = _history(_session(services, request), request)
-    talk = Talk(services, entry, request, list(history), _tools(request), partial=True)
-    output = Output(Manner(stream=False))
-    with services.superseding(request.session, call):
+    with _session(services, request) as session, services.superseding(request.session, call):
+        place = services.order.behind(request.session)
+        talk = Talk(services, entry, request, session, place, _tools(request), partial=True)
+        output = Output(Manner(stream=False))
         outcome = await Generator(
             services, entry, request, call, talk, output, Priority.BACKGROUND
         ).run()
@@ -260,10 +274,20 @@ async def prefill(services: Services, request: Prefill, call: Call) -> dict[str,
     }
 
 
-def _session(services: Services, request: Conversation) -> Session | None:
+def _check(request: Conversation) -> None:
+    if request.text is not None and request.messages is not None:
+        raise RequestError(
+            Code.BAD_REQUEST, "text: found `text` and `messages`, allowed: one of them"
+        )
+
+
+@contextmanager
+def _session(services: Services, request: Conversation) -> Iterator[Session | None]:
     if request.session is None:
-        return None
-    return services.sessions.use(SessionName(request.session), time.monotonic())
+        yield None
+        return
+    with services.sessions.talk(SessionName(request.session), time.monotonic) as session:
+        yield session
 
 
 def _history(session: Session | None, request: Conversation) -> list[Message]:
@@ -271,10 +295,6 @@ def _history(session: Session | None, request: Conversation) -> list[Message]:
 
     A text, or the answers of tools, go on with the session; other messages replace its history.
     """
-    if request.text is not None and request.messages is not None:
-        raise RequestError(
-            Code.BAD_REQUEST, "text: found `text` and `messages`, allowed: one of them"
-        )
     before = session.history if session is not None else []
     if request.text is not None:
         return [*before, Message("user", request.text)]

@@ -64,6 +64,9 @@ _SAMPLING = (
 class Text(Protocol):
     """What is to be run, for whatever model it turns out to be."""
 
+    async def gather(self, call: Call) -> None:
+        """Wait until it is known."""
+
     def render(self, model: LoadedModel) -> str:
         """The whole prompt."""
 
@@ -211,10 +214,12 @@ class Generator:
             alarm.cancel()
 
     async def _generate(self) -> DoneReason:
+        await self.text.gather(self.call)
+        self.outcome.queue_s = gathered_s = self._elapsed()
         lane = self.lane = await lane_of(self.services, self.entry, self.call)
         assert lane.model is not None, "a lane is handed out once its model is loaded"
         refuse_what_cannot_be_kept(self.request, lane.model)
-        self.outcome.load_s = self._elapsed()
+        self.outcome.load_s = self._elapsed() - gathered_s
         while True:
             part = Answer()
             try:

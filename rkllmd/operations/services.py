@@ -14,6 +14,7 @@ from rkllmd.errors import Code, NotFound
 from rkllmd.ids import ModelName
 from rkllmd.operations.call import Call
 from rkllmd.operations.news import NewsDesk
+from rkllmd.operations.order import Order
 from rkllmd.protocol.messages import Done, Request
 from rkllmd.reconcile.caches import Caches
 from rkllmd.reconcile.reconciler import Reconciler
@@ -46,6 +47,7 @@ class Services:
     """Read configuration, models and prompts again; what took effect and what waits."""
     notes: Callable[[], list[str]]
     """What an administrator should know."""
+    order: Order = field(default_factory=Order)
     looked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it is known which models and prompts there are."""
     state: DaemonState = DaemonState.STARTING

@@ -40,7 +40,9 @@ async def session_truncate(
     if spoken is None:
         raise RequestError(Code.BAD_REQUEST, "spoken: found nothing, allowed: `spoken` or `chars`")
     name = SessionName(request.session)
-    return {"kept": services.sessions.truncate(name, spoken, time.monotonic())}
+    with services.order.place(name) as place:
+        await place.reached(call)
+        return {"kept": services.sessions.truncate(name, spoken, time.monotonic())}
 
 
 def _shown(session: Session, now: float) -> dict[str, Any]:

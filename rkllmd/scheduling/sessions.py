@@ -3,10 +3,12 @@
 A session is a list of messages under any name that a client chose. It expires when it is not used;
 an expired or unknown name begins a new, empty one. The number of sessions and the text of each are
 bounded: the session unused for longest goes first, and of a session's history the oldest turns.
+While a request goes on in it (`talk`) a session neither expires nor has to go.
 A turn is a user's message with everything that answers it, and is dropped as a whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from rkllmd.errors import Code, NotFound, RequestError
@@ -22,6 +24,8 @@ class Session:
     last_used: float
     history: list[Message] = field(default_factory=list)
     turns: int = 0
+    talks: int = 0
+    """How many requests go on in it."""
 
 
 @dataclass(slots=True)
@@ -33,15 +37,27 @@ class Sessions:
     bytes_max: int
     _known: dict[SessionName, Session] = field(default_factory=dict)
 
-    def use(self, name: SessionName, now: float) -> Session:
-        """The session of that name, a new one if there is none."""
-        self._expire(now)
-        session = self._known.pop(name, None) or Session(name, now)
+    @contextmanager
+    def talk(self, name: SessionName, clock: Callable[[], float]) -> Iterator[Session]:
+        """The session of that name, a new one if there is none, for the length of a request."""
+        self._expire(clock())
+        session = self._known.get(name) or Session(name, clock())
+        session.talks += 1
+        self._touch(session, clock())
+        try:
+            yield session
+        finally:
+            session.talks -= 1
+            if self._known.get(name) is session:
+                self._touch(session, clock())
+
+    def _touch(self, session: Session, now: float) -> None:
         session.last_used = now
-        self._known[name] = session  # the one used last stands last
-        while len(self._known) > self.count_max:
-            del self._known[next(iter(self._known))]
-        return session
+        self._known.pop(session.name, None)
+        self._known[session.name] = session  # the one used last stands last
+        idle = [name for name, one in self._known.items() if not one.talks and one is not session]
+        for name in idle[: max(len(self._known) - self.count_max, 0)]:
+            del self._known[name]
 
     def show(self, name: SessionName, now: float) -> Session:
         """The session of that name, which has to be there."""
@@ -60,13 +76,12 @@ class Sessions:
         self.show(name, now)
         del self._known[name]
 
-    def remember(self, session: Session, history: Sequence[Message], now: float) -> None:
+    def remember(self, session: Session, history: Sequence[Message]) -> None:
         """Take over a history with one more turn; nothing when it was forgotten meanwhile."""
         if self._known.get(session.name) is not session:
             return
         session.history = within(history, self.bytes_max)
         session.turns += 1
-        session.last_used = now
 
     def truncate(self, name: SessionName, spoken: str | int, now: float) -> str:
         """Cut the last answer to what was heard: a text that it begins with, or its length."""
@@ -80,7 +95,11 @@ class Sessions:
         return kept
 
     def _expire(self, now: float) -> None:
-        gone = [n for n, one in self._known.items() if now - one.last_used > self.expire_s]
+        gone = [
+            name
+            for name, one in self._known.items()
+            if not one.talks and now - one.last_used > self.expire_s
+        ]
         for name in gone:
             del self._known[name]
 

@@ -191,6 +191,51 @@ def test_a_prefill_without_text_loads_the_model(household):
     assert answer["usage"]["prompt_tokens"] - answer["usage"]["cached_tokens"] < 30
 
 
+# One conversation, several requests at a time
+
+
+def said_in(household, session):
+    messages = household.ask("session.show", session=session)["messages"]
+    return [message["content"] for message in messages]
+
+
+def test_two_turns_of_a_session_at_a_time_follow_one_another(running):
+    with Wire(running) as wire, Wire(running) as other:
+        wire.ask("busy", text="go", max_tokens=1500)
+        wire.begun("busy")
+        wire.ask("first", text="my name is Ada", session="both", max_tokens=8)
+        wire.begun("first", "queued")
+        other.ask("second", text="and mine?", session="both", max_tokens=8)
+        assert other.begun("second", "queued")["position"] == 1
+        other.ask("late", text="and mine?", session="both", deadline_ms=1)
+        assert other.end("late")["code"] == "deadline"
+        wire.ask("c", "cancel", target="busy")
+        first, second = wire.end("first")["text"], other.end("second")["text"]
+    assert said_in(running, "both") == ["my name is Ada", first, "and mine?", second]
+
+
+def test_a_voice_interrupts_in_one_breath(running):
+    with Wire(running) as wire:
+        wire.ask("long", text="tell me a story", session="breath", max_tokens=1500)
+        wire.begun("long")
+        wire.ask("stop", "cancel", session="breath")
+        wire.ask("heard", "session.truncate", session="breath", chars=2)
+        wire.ask("next", text="what?", session="breath", max_tokens=8)
+        kept, following = wire.end("heard")["kept"], wire.end("next")
+    assert said_in(running, "breath") == ["tell me a story", kept, "what?", following["text"]]
+
+
+def test_cancelling_a_session_ends_what_waits_in_it(running):
+    with Wire(running) as wire, Wire(running) as other:
+        wire.ask("runs", text="go", session="all", max_tokens=1500)
+        wire.begun("runs")
+        wire.ask("waits", text="x", session="all")
+        wire.begun("waits", "queued")
+        other.ask("c", "cancel", session="all")
+        assert other.end("c")["cancelled"] == 2
+        assert {wire.end("runs")["reason"], wire.end("waits")["reason"]} == {"cancelled"}
+
+
 # Cancelling, wherever a request is
 
 

@@ -29,22 +29,42 @@ def sessions():
 
 
 def test_an_expired_session_begins_anew(sessions):
-    session = sessions.use("kitchen", 0)
-    sessions.remember(session, [user("hi"), assistant("hello")], 10)
-    assert sessions.use("kitchen", 340).history == [user("hi"), assistant("hello")]
-    assert sessions.use("kitchen", 671).history == []
+    with sessions.talk("kitchen", lambda: 0) as session:
+        sessions.remember(session, [user("hi"), assistant("hello")])
+    with sessions.talk("kitchen", lambda: 330) as session:
+        assert session.history == [user("hi"), assistant("hello")]
+    with sessions.talk("kitchen", lambda: 661) as session:
+        assert session.history == []
+
+
+def test_a_session_does_not_expire_while_a_request_goes_on_in_it(sessions):
+    times = iter([0, 0, 0, 400])
+    with sessions.talk("kitchen", lambda: next(times)) as session:
+        assert sessions.all(399) == [session]
+        sessions.remember(session, [user("hi")])
+    assert sessions.show("kitchen", 730).history == [user("hi")]
+    assert sessions.all(731) == []
 
 
 def test_the_session_unused_for_longest_goes_first(sessions):
-    for now, name in enumerate("abcad"):
-        sessions.use(name, now)
+    for name in "abcad":
+        with sessions.talk(name, lambda: 0):
+            pass
     assert [one.name for one in sessions.all(5)] == ["c", "a", "d"]
 
 
+def test_a_session_in_which_a_request_goes_on_does_not_have_to_go(sessions):
+    with sessions.talk("a", lambda: 0):
+        for name in "bcde":
+            with sessions.talk(name, lambda: 0):
+                pass
+        assert [one.name for one in sessions.all(5)] == ["a", "d", "e"]
+
+
 def test_an_answer_to_a_session_that_was_reset_is_not_remembered(sessions):
-    session = sessions.use("kitchen", 0)
-    sessions.reset("kitchen", 1)
-    sessions.remember(session, [user("hi")], 2)
+    with sessions.talk("kitchen", lambda: 0) as session:
+        sessions.reset("kitchen", 1)
+        sessions.remember(session, [user("hi")])
     with pytest.raises(NotFound) as caught:
         sessions.show("kitchen", 3)
     assert caught.value.code is Code.UNKNOWN_SESSION
@@ -98,15 +118,17 @@ def test_dropping_turns_ends_and_keeps_the_system_message(history):
     ],
 )
 def test_truncate_keeps_what_was_heard(sessions, answer, spoken, kept):
-    session = sessions.use("kitchen", 0)
-    sessions.remember(session, [user("count"), assistant(answer)], 1)
+    with sessions.talk("kitchen", lambda: 0) as session:
+        sessions.remember(session, [user("count"), assistant(answer)])
     assert sessions.truncate("kitchen", spoken, 2) == kept
     assert sessions.show("kitchen", 3).history[-1].content == kept
 
 
 def test_truncate_without_an_answer_says_so(sessions):
-    sessions.use("kitchen", 0)
-    with pytest.raises(RequestError, match="no answer"):
+    with (
+        sessions.talk("kitchen", lambda: 0),
+        pytest.raises(RequestError, match="no answer"),
+    ):
         sessions.truncate("kitchen", "x", 1)
 
 
