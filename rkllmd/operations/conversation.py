@@ -190,6 +190,11 @@ class Continuation:
 
 async def chat(services: Services, request: Chat, call: Call) -> Done:
     """Answer a conversation."""
+    with services.answering(request.session, call):
+        return await _answer(services, request, call)
+
+
+async def _answer(services: Services, request: Chat, call: Call) -> Done:
     entry = services.model(request.model)
     session = _session(services, request)
     history = _history(session, request)

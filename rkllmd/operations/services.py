@@ -56,6 +56,10 @@ class Services:
     started: float = field(default_factory=time.monotonic)
     _calls: dict[str, set[Call]] = field(default_factory=lambda: defaultdict(set))
     """The requests that are open in each session."""
+    _answers: dict[str, dict[Call, asyncio.Event]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    """The answers that each session's history is to get, with what is set when it has them."""
     _prefills: dict[str, Call] = field(default_factory=dict)
     """The prefill that goes on for each session."""
 
@@ -107,6 +111,27 @@ class Services:
     def speaking(self, session: str) -> set[Call]:
         """The requests that are open in a session."""
         return set(self._calls.get(session, ()))
+
+    @contextmanager
+    def answering(self, session: str | None, call: Call) -> Iterator[None]:
+        """Be an answer of a session, until its history has it."""
+        if session is None:
+            yield
+            return
+        ended = self._answers[session][call] = asyncio.Event()
+        try:
+            yield
+        finally:
+            ended.set()
+            del self._answers[session][call]
+            if not self._answers[session]:
+                del self._answers[session]
+
+    async def wait_for_history(self, session: str | None, stop: Stop) -> None:
+        """Wait for what was cancelled in a session: until it ends, the history lacks it."""
+        for call, ended in list(self._answers.get(session or "", {}).items()):
+            if call.stop.is_set():
+                await stop.guard(ended.wait())
 
     def supersede(self, session: str | None) -> None:
         """End the prefill of a session: something newer is here."""

@@ -60,6 +60,7 @@ def handler(services: Services) -> Handler:
             try:
                 if type(request) not in AT_ONCE:
                     await services.wait_for_models(call.stop)
+                    await services.wait_for_history(getattr(request, "session", None), call.stop)
                 record.reply = await TABLE[type(request)](services, request, call)
             except Stopped:
                 record.reply = _cancelled(request, call, services.now())
