@@ -26,9 +26,7 @@ _Inbox = asyncio.Queue[dict[str, Any] | ConnectionLost]
 class AsyncClient:
     """A connection to the daemon's socket."""
 
-    def __init__(
-        self, path: str | os.PathLike[str] | None = None, patience_s: float = 0.0
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, patience_s: float = 0.0) -> None:
         self.path = os.fspath(path or default_socket())
         self._patience_s = patience_s
         self._numbers = itertools.count(1)
