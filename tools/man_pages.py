@@ -7,6 +7,7 @@ from rkllmd import protocol
 from rkllmd.cli.ctl import program
 from rkllmd.cli.ctl.command import Argument, Command
 from rkllmd.cli.ctl.table import COMMANDS
+from rkllmd.client import DEFAULT_SOCKET
 
 RKLLMCTL = """\
 % rkllmctl 1 "" rkllmd "User commands"
@@ -87,7 +88,7 @@ rkllmd-protocol - how programs talk to rkllmd over its Unix socket
 def rkllmctl() -> str:
     """rkllmctl(1), from the table of its commands."""
     return RKLLMCTL.format(
-        socket=program.DEFAULT_SOCKET,
+        socket=DEFAULT_SOCKET,
         commands="\n\n".join(map(_command, COMMANDS)),
         statuses=_statuses(),
     )

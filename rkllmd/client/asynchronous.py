@@ -1,18 +1,20 @@
 """A connection for programs on an asyncio loop: many requests at a time, told apart by their ids.
 
-One task reads the socket and hands each event to the request it belongs to. A connection that is
-lost ends every open request with `ConnectionLost`; the next request connects anew, with growing
-pauses for as long as `patience_s`, so that a restart of the daemon is a pause and not a failure.
+One task reads the socket and hands each event to the request it belongs to; all of it lives on the
+loop that made the first request. A connection that is lost or closed ends every open request with
+`ConnectionLost`, and nothing is asked a second time by itself. The next request connects anew, with
+growing pauses for as long as `patience_s`, so that a restart of the daemon is a pause.
 """
 
 import asyncio
 import itertools
 import json
+import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, Self
 
-from rkllmd.client.backoff import pauses
+from rkllmd.client.connecting import default_socket, pauses
 from rkllmd.client.problems import ConnectionLost, daemon_error
 
 LINE_BYTES_MAX = 64 << 20
@@ -24,8 +26,8 @@ _Inbox = asyncio.Queue[dict[str, Any] | ConnectionLost]
 class AsyncClient:
     """A connection to the daemon's socket."""
 
-    def __init__(self, path: str, patience_s: float = 0.0) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str] | None = None, patience_s: float = 0.0) -> None:
+        self.path = os.fspath(path or default_socket())
         self._patience_s = patience_s
         self._numbers = itertools.count(1)
         self._inboxes: dict[int, _Inbox] = {}
@@ -95,8 +97,12 @@ class AsyncClient:
         """
         return await self.call("prefill", text=text, session=session, **members)
 
+    async def cancel(self, session: str) -> int:
+        """End what is open in a session, on any connection; how many requests that were."""
+        return int((await self.call("cancel", session=session))["cancelled"])
+
     async def truncate(self, session: str, spoken: str) -> str:
-        """Cut the last answer in the history to what was heard."""
+        """Cut the last answer in the history to what was heard; one that was left before counts."""
         kept = (await self.call("session.truncate", session=session, spoken=spoken))["kept"]
         return str(kept)
 
@@ -124,10 +130,13 @@ class AsyncClient:
         why = "the daemon has left"
         try:
             while line := await reader.readline():
-                self._take(json.loads(line))
+                self._take(dict(json.loads(line)))
+        except asyncio.CancelledError:
+            why = "the connection was closed"
+            raise
         except OSError as error:
             why = f"the daemon has left: {error.strerror}"
-        except ValueError:
+        except (ValueError, TypeError):
             why = f"what listens at {self.path} is no rkllmd"
         finally:
             writer.close()

@@ -1,15 +1,26 @@
-"""A connection for programs that wait: one request after another, each an iterator of events."""
+"""A connection for programs that wait: each request is an iterator of events.
+
+Several requests may be open: what comes for another one is kept until that one is gone on with. One
+thread may use a connection; another thread makes one of its own, and can end an answer of this one
+by its session's name.
+
+A connection that is lost, closed, or silent for `timeout_s` ends every open request with
+`ConnectionLost`, and nothing is asked a second time by itself. The next request connects anew, with
+growing pauses for as long as `patience_s`, so that a restart of the daemon is a pause.
+"""
 
 import itertools
 import json
+import os
 import socket
 import struct
 import time
+from collections import deque
 from collections.abc import Generator
 from contextlib import closing
 from typing import Any, Self
 
-from rkllmd.client.backoff import pauses
+from rkllmd.client.connecting import default_socket, pauses
 from rkllmd.client.problems import ConnectionLost, daemon_error
 
 RECEIVE_BYTES = 65_536
@@ -20,11 +31,17 @@ PEER = "iII"
 class Client:
     """A connection to the daemon's socket."""
 
-    def __init__(self, path: str, timeout_s: float | None = None, patience_s: float = 0.0) -> None:
-        self.path = path
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        timeout_s: float | None = None,
+        patience_s: float = 0.0,
+    ) -> None:
+        self.path = os.fspath(path or default_socket())
+        self.timeout_s = timeout_s
         self._patience_s = patience_s
-        self._timeout_s = timeout_s
         self._numbers = itertools.count(1)
+        self._inboxes: dict[int, deque[dict[str, Any]]] = {}
         self._socket: socket.socket | None = None
         self._buffer = b""
 
@@ -38,12 +55,16 @@ class Client:
         """Let the connection go; the daemon then cancels what is open. Twice does no harm."""
         if self._socket is not None:
             self._socket.close()
-        self._socket, self._buffer = None, b""
+        self._socket, self._buffer, self._inboxes = None, b"", {}
 
     def events(self, op: str, **members: Any) -> Generator[dict[str, Any], None, None]:
-        """Ask, and hear everything up to the final event. Leaving in the middle cancels."""
+        """Ask, and hear everything up to the final event. Leaving in the middle cancels.
+
+        It is asked when the iterator is first gone on with.
+        """
         number = next(self._numbers)
-        self._send({"id": number, "op": op, **members})
+        self._ask(_line({"id": number, "op": op, **members}))
+        self._inboxes[number] = deque()
         ended = False
         try:
             while not ended:
@@ -55,10 +76,14 @@ class Client:
         finally:
             if not ended:  # the iterator was left, or Ctrl-C came while it waited
                 self._cancel(number)
+            self._inboxes.pop(number, None)
 
     def call(self, op: str, **members: Any) -> dict[str, Any]:
         """Ask, and hear the final event only."""
-        return list(self.events(op, **members))[-1]
+        reply: dict[str, Any] = {}
+        for reply in self.events(op, **members):  # noqa: B007  # the last one is wanted
+            pass
+        return reply
 
     def sentences(self, text: str, **members: Any) -> Generator[str, None, None]:
         """Chat, and hear whole sentences, ready to be spoken, while the answer goes on."""
@@ -75,8 +100,12 @@ class Client:
         """
         return self.call("prefill", text=text, session=session, **members)
 
+    def cancel(self, session: str) -> int:
+        """End what is open in a session, on any connection; how many requests that were."""
+        return int(self.call("cancel", session=session)["cancelled"])
+
     def truncate(self, session: str, spoken: str) -> str:
-        """Cut the last answer in the history to what was heard."""
+        """Cut the last answer in the history to what was heard; one that was left before counts."""
         return str(self.call("session.truncate", session=session, spoken=spoken)["kept"])
 
     def daemon_pid(self) -> int:
@@ -87,10 +116,10 @@ class Client:
 
     def _cancel(self, number: int) -> None:
         """End a request in the middle, and hear its end, so that the connection stays usable."""
-        if self._socket is None:
+        if number not in self._inboxes:
             return  # the connection went, and the request with it
         try:
-            self._send({"id": next(self._numbers), "op": "cancel", "target": number})
+            self._send(_line({"id": next(self._numbers), "op": "cancel", "target": number}))
             while not self._next(number).get("final"):
                 pass
         except ConnectionLost:
@@ -113,7 +142,7 @@ class Client:
             return self._socket
         self._socket = socket.socket(socket.AF_UNIX)
         try:
-            self._socket.settimeout(self._timeout_s)
+            self._socket.settimeout(self.timeout_s)
             self._socket.connect(self.path)
         except OSError as error:
             self.close()
@@ -125,43 +154,70 @@ class Client:
             raise
         return self._socket
 
-    def _send(self, request: dict[str, Any]) -> None:
+    def _ask(self, line: bytes) -> None:
+        was_open = self._socket is not None
         try:
-            self._connected().sendall(json.dumps(request).encode() + b"\n")
+            self._send(line)
+        except ConnectionLost as lost:
+            if not was_open or not isinstance(lost.__cause__, ConnectionError):
+                raise
+            # The daemon left since the last request, and has not heard the end of this line.
+            self._send(line)
+
+    def _send(self, line: bytes) -> None:
+        try:
+            self._connected().sendall(line)
         except OSError as error:
             self.close()
-            raise ConnectionLost(f"the daemon has left: {error.strerror or error}") from error
+            raise self._lost(error) from error
         except BaseException:
             self.close()  # half a request may have been sent
             raise
 
+    def _lost(self, error: OSError) -> ConnectionLost:
+        if isinstance(error, TimeoutError):
+            return ConnectionLost(f"the daemon says nothing for {self.timeout_s:g} s")
+        return ConnectionLost(f"the daemon has left: {error.strerror or error}")
+
     def _next(self, number: int) -> dict[str, Any]:
-        """The next event of a request; those of others, cancelled ones, are passed over."""
+        """The next event of a request."""
         while True:
-            reply = self._reply()
-            if reply.get("id") == number or reply.get("id") is None:
-                return reply
+            if number not in self._inboxes:
+                raise ConnectionLost("the connection was closed")
+            if self._inboxes[number]:
+                return self._inboxes[number].popleft()
+            self._take(self._reply())
+
+    def _take(self, reply: dict[str, Any]) -> None:
+        """Hand an event on; one without an id is for everybody, a late one for nobody."""
+        number = reply.get("id")
+        for known, inbox in self._inboxes.items():
+            if number is None or number == known:
+                inbox.append(reply)
 
     def _reply(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self._line()))
+            return dict(json.loads(self._read_line()))
         except (ValueError, TypeError) as error:
             self.close()
             raise ConnectionLost(f"what listens at {self.path} is no rkllmd") from error
 
-    def _line(self) -> bytes:
+    def _read_line(self) -> bytes:
+        assert self._socket is not None, "a request is open"
         while b"\n" not in self._buffer:
             try:
-                received = self._connected().recv(RECEIVE_BYTES)
-            except TimeoutError as error:
-                self.close()
-                raise ConnectionLost(f"no answer within {self._timeout_s} s") from error
+                self._socket.settimeout(self.timeout_s)
+                received = self._socket.recv(RECEIVE_BYTES)
             except OSError as error:
                 self.close()
-                raise ConnectionLost(f"the daemon has left: {error.strerror}") from error
+                raise self._lost(error) from error
             if not received:
                 self.close()
                 raise ConnectionLost("the daemon has left in the middle of an answer")
             self._buffer += received
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
+
+
+def _line(request: dict[str, Any]) -> bytes:
+    return json.dumps(request).encode() + b"\n"

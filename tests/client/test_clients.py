@@ -1,6 +1,9 @@
 """Both clients on a running daemon: many requests, cancelling, restarts, errors by kind."""
 
 import asyncio
+import socket
+import subprocess
+import sys
 import threading
 from contextlib import aclosing
 
@@ -9,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rkllmd.client import AsyncClient, BadRequest, Client, ConnectionLost, NotHere
-from rkllmd.client.backoff import pauses
+from rkllmd.client.connecting import pauses
 from rkllmd.client.events import Ok, typed
 from rkllmd.client.problems import KINDS, DaemonError, daemon_error
 from rkllmd.errors import FACTS
 from rkllmd.protocol.messages import Delta, Done
+from tests.daemon.household import PATIENCE_SECONDS, ROOT
+
+LONG = {"text": "go", "max_tokens": 1500, "stream": "tokens"}
 
 
 def path(home):
@@ -54,6 +60,122 @@ async def test_a_cancelled_task_cancels_its_answer(running):
         with pytest.raises(asyncio.CancelledError):
             await task
         await free(client)
+
+
+async def test_what_was_left_is_remembered_before_anything_else_of_its_session(running):
+    hello = {"text": "hello", "temperature": 0, "max_tokens": 5}
+    async with AsyncClient(path(running)) as client:
+        for then in ("session.truncate", "chat"):
+            session = f"left before {then}"
+            first = await client.call("chat", session=session, **hello)
+            async with aclosing(client.events("chat", session=session, **LONG)) as events:
+                said = ""
+                async for event in events:
+                    said += event.get("text", "")
+                    if event["event"] == "delta" and len(said) > 3:
+                        break
+            if then == "chat":
+                await client.call("chat", session=session, **hello)
+            else:
+                assert await client.truncate(session, said[:3]) == said[:3]
+            history = (await client.call("session.show", session=session))["messages"]
+            contents = [one["content"] for one in history]
+            assert contents[:3] == ["hello", first["text"], "go"]
+            assert contents[3].startswith(said) if then == "chat" else contents[3] == said[:3]
+
+
+def test_one_connection_ends_what_another_began(running):
+    with running.client() as speaking, running.client() as hearing:
+        answer = speaking.events("chat", session="shared", **LONG)
+        next(answer)
+        assert hearing.cancel("shared") == 1
+        assert list(answer)[-1]["reason"] == "cancelled"
+        assert hearing.cancel("shared") == 0
+
+
+def test_open_requests_of_one_connection_do_not_disturb_each_other(running):
+    ask = {"text": "hello", "temperature": 0, "max_tokens": 5}
+    with running.client() as client:
+        alone = client.call("chat", **ask)["text"]
+        first, second = client.events("chat", **ask), client.events("chat", **ask)
+        heard = [next(first)]
+        assert list(second)[-1]["text"] == alone
+        assert client.call("ping")["event"] == "ok"
+        heard += first
+    assert heard[-1]["text"] == alone
+    assert "".join(one["text"] for one in heard if one["event"] == "delta") == alone
+
+
+def test_an_answer_ends_with_its_connection(running):
+    client = running.client()
+    answer, waiting = client.events("chat", **LONG), client.events("chat", **LONG)
+    next(answer)
+    client.close()
+    with pytest.raises(ConnectionLost, match="closed"):
+        next(answer)
+    assert client.call("ping")["event"] == "ok", "closed is not over"
+    next(waiting)
+    client.close()
+    waiting.close()
+
+
+async def test_an_answer_ends_with_its_connection_on_a_loop(running):
+    client = AsyncClient(path(running))
+    async with aclosing(client.events("chat", **LONG)) as answer:
+        await anext(answer)
+        await client.close()
+        with pytest.raises(ConnectionLost, match="closed"):
+            async for _ in answer:
+                pass
+    assert (await client.call("ping"))["event"] == "ok"
+    await client.close()
+
+
+def test_a_restart_between_two_requests_is_no_failure(household):
+    household.start()
+    with household.client() as client:
+        assert client.call("ping")["event"] == "ok"
+        household.restart()
+        answer = client.events("chat", **LONG)
+        next(answer)
+        household.stop(9)
+        with pytest.raises(ConnectionLost, match="has left"):
+            list(answer)
+        with pytest.raises(ConnectionLost, match="cannot reach"):
+            client.call("ping")
+
+
+def test_a_daemon_that_hangs_is_waited_for_no_longer_than_was_said(tmp_path):
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+        with (
+            Client(tmp_path / "socket", timeout_s=0.1) as client,
+            pytest.raises(ConnectionLost, match=r"says nothing for 0\.1 s"),
+        ):
+            client.call("ping")
+
+
+def test_where_no_path_is_named(running, monkeypatch):
+    monkeypatch.setenv("RKLLMD_SOCKET", path(running))
+    with Client() as client:
+        assert client.call("ping")["event"] == "ok"
+    monkeypatch.setenv("RKLLMD_SOCKET", "")
+    assert Client().path == AsyncClient().path == "/run/rkllmd/rkllmd.sock"
+
+
+def test_nothing_but_the_standard_library_is_needed():
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); known = set(sys.modules)\n"
+        "import rkllmd.client.asynchronous, rkllmd.client.blocking, rkllmd.client.events\n"
+        "roots = {name.split('.')[0] for name in sys.modules.keys() - known}\n"
+        "print(*roots - sys.stdlib_module_names)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True,
+        timeout=PATIENCE_SECONDS,
+    )  # fmt: skip
+    assert done.stdout.split() == ["rkllmd"]
 
 
 async def test_sentences_prefill_and_truncate(assistant):
@@ -113,10 +235,11 @@ async def test_without_a_daemon(tmp_path):
             await client.call("ping")
 
 
-async def test_a_socket_that_is_no_daemon(tmp_path):
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 no\n", b"[1]\n", b"12\n"])
+async def test_a_socket_that_is_no_daemon(said, tmp_path):
     async def rude(reader, writer):
         await reader.readline()
-        writer.write(b"HTTP/1.1 400 no\n")
+        writer.write(said)
         await writer.drain()
         writer.close()
 

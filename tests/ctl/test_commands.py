@@ -1,15 +1,17 @@
 """Every command on a running daemon, as people and as scripts see it."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 
 from rkllmd.cli.ctl.program import _function, parser
 from rkllmd.cli.ctl.table import COMMANDS, GROUPS
-from tests.daemon.household import SYSTEM
+from tests.daemon.household import PATIENCE_SECONDS, ROOT, SYSTEM
 
 
 def test_status(ctl):
@@ -108,6 +110,9 @@ def test_sessions(ctl, running):
     assert ctl.json("session", "show", "table")["messages"][0]["content"] == "hello"
     assert ctl.run("session", "reset", "table") == "forgotten: table\n"
     assert ctl.json("session", "show", "table", status=3)["code"] == "unknown_session"
+    for one in ctl.json("session", "list")["sessions"]:
+        ctl.run("session", "reset", one["session"])
+    assert ctl.run("session", "list") == "none\n"
 
 
 def test_what_a_model_says_cannot_steer_a_terminal(ctl, running):
@@ -131,6 +136,9 @@ def test_reload_and_configuration(household, ctl_of):
     assert ctl.json("log-level")["level"] == "debug"
     assert ctl.run("log-level", "warning") == "warning\n"
     assert ctl.run("log-level") == "warning\n"
+    file.write_text("models: {default: qven}\n")
+    assert "models.default: there is no model 'qven'" in ctl.run("config", "check")
+    assert len(ctl.json("config", "check")["warnings"]) == 1
     file.write_text("nonsense: 1\n")
     assert "nonsense" in ctl.run("config", "check", status=2)
     assert ctl.json("config", "check", status=2)["ok"] is False
@@ -164,6 +172,70 @@ def test_without_a_daemon_there_is_one_clear_line(household, ctl_of):
     assert said.splitlines()[0].startswith("rkllmctl: cannot reach the daemon at ")
     assert ctl.json("status", status=7)["code"] == "no_daemon"
     assert ctl.run("wait", "--timeout", "0", status=7)
+
+
+def test_a_daemon_that_does_not_become_ready_is_waited_for_no_longer_than_was_said(tmp_path):
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        command = [sys.executable, "-m", "rkllmd.cli.ctl", "--socket", str(path), "wait"]
+        with subprocess.Popen([*command, "--timeout", "1"], stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, "PYTHONPATH": str(ROOT)}) as waiting:  # fmt: skip
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                state = {"id": 1, "event": "event", "kind": "state", "data": {"state": "starting"}}
+                connection.sendall(json.dumps(state).encode() + b"\n")
+                assert waiting.wait(PATIENCE_SECONDS) == 4
+            assert "the daemon is starting, not ready, after 1 s" in waiting.stderr.read()
+
+
+def typed(ctl, line):
+    """A shell's line; its exit status and errors."""
+    words = " ".join(ctl.command)
+    done = subprocess.run(
+        line.replace("rkllmctl", words), shell=True, env=ctl.environment, text=True, check=False,
+        capture_output=True, timeout=PATIENCE_SECONDS,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("rkllmctl status >&-", 0, ""),
+        ("rkllmctl status --json 2>&-", 0, ""),
+        ("rkllmctl status >/dev/full", 6, "cannot write: No space left"),
+        ("rkllmctl status --json >/dev/full", 6, "cannot write: No space left"),
+        ("rkllmctl watch | head -1", 0, ""),
+        ("rkllmctl top --interval 0 | head -1", 0, ""),
+        ("rkllmctl chat <&-", 0, ""),
+        ("rkllmctl ask <&-", 2, "text: found nothing"),
+        ("printf '\\377' | rkllmctl ask", 2, "cannot read standard input: it is no UTF-8"),
+        ("PYTHONIOENCODING=ascii rkllmctl doctor --root /nowhere", 1, ""),
+    ],
+)  # fmt: skip
+def test_streams_that_are_closed_full_or_strange(line, status, said, ctl):
+    found = typed(ctl, line)
+    assert found[0] == status, found
+    assert said in found[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "modle list", "model", "top --interval -1", "top --count x", "bench --runs 0",
+        "bench --plot x.png", "wait --timeout nan", "ask --temperature 6 hi",
+        "ask --max-tokens 0 hi",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_typed_is_told_to_people_and_to_scripts(words, ctl):
+    said = ctl.run(*words.split(), status=2)
+    assert said.startswith("rkllmctl: ")
+    assert "--help` says what can be typed." in said
+    assert ctl.json(*words.split(), status=2)["code"] == "bad_request"
 
 
 def test_a_daemon_that_goes_away_in_the_middle_gives_one_clear_line(household, ctl_of):

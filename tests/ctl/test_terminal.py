@@ -3,7 +3,9 @@
 import fcntl
 import os
 import pty
+import re
 import select
+import struct
 import subprocess
 import termios
 import time
@@ -16,11 +18,12 @@ from tests.daemon.household import PATIENCE_SECONDS
 class Terminal:
     """A command on a terminal of its own."""
 
-    def __init__(self, ctl, *arguments):
+    def __init__(self, ctl, *arguments, columns=100, **environment):
         self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
         self.process = subprocess.Popen(
             [*ctl.command, *arguments], stdin=slave, stdout=slave, stderr=slave,
-            env={**ctl.environment, "TERM": "xterm-256color", "COLUMNS": "100"},
+            env={**ctl.environment, "TERM": "xterm-256color", **environment},
             preexec_fn=lambda: _own(slave),  # noqa: PLW1509  # there is one thread
         )  # fmt: skip
         os.close(slave)
@@ -63,8 +66,8 @@ def _own(slave):
 def on_terminal(ctl):
     opened = []
 
-    def start(*arguments):
-        opened.append(Terminal(ctl, *arguments))
+    def start(*arguments, **more):
+        opened.append(Terminal(ctl, *arguments, **more))
         return opened[-1]
 
     yield start
@@ -77,6 +80,28 @@ def test_status_has_colours(on_terminal):
     assert terminal.end() == 0
     assert "\x1b[32m" in terminal.seen, "nothing is green"
     assert "parrot/system" in terminal.seen
+
+
+@pytest.mark.parametrize("columns", [20, 60, 300])
+def test_names_and_states_are_whole_on_any_terminal(columns, on_terminal):
+    terminal = on_terminal("cache", "list", columns=columns)
+    assert terminal.end() == 0
+    first, second = re.sub(r"\x1b\[[0-9;]*m", "", terminal.seen).splitlines()
+    assert first.split()[:3] == ["MODEL", "CACHE", "STATE"]
+    assert second.split()[:3] == ["parrot", "system", "verified"]
+
+
+def test_a_terminal_without_colours_is_a_terminal(on_terminal, running):
+    running.greedy("hello \x1b]0;owned\x07", session="colourless")
+    show = ["session", "show", "colourless"]
+    for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        for words in (["status"], ["doctor"], show):
+            terminal = on_terminal(*words, **environment)
+            assert terminal.end() == 0
+            assert "\x1b" not in terminal.seen
+    terminal = on_terminal("top", "--count", "1", NO_COLOR="1")
+    assert terminal.end() == 0
+    assert terminal.seen.startswith("\x1b[H\x1b[J"), "it is still one place"
 
 
 def test_a_chat_with_ctrl_c_history_and_ctrl_d(on_terminal, running):

@@ -13,6 +13,7 @@ import pytest
 import rkllmd
 from rkllmd.cli import daemon
 from rkllmd.cli.ctl import program
+from rkllmd.client import DEFAULT_SOCKET
 from rkllmd.config.loader import load
 from rkllmd.config.settings import Config
 from rkllmd.service.sockets import HTTP, LINES, WYOMING
@@ -82,7 +83,7 @@ def test_the_sockets_are_those_that_clients_and_the_daemon_know():
     assert value("rkllmd-wyoming.socket", "SocketMode") == wyoming.mode
     assert value("rkllmd-wyoming.socket", "ListenStream") == f"/run/rkllmd/{wyoming.path}"
     assert wyoming.port == 0, "TCP is for those who ask for it"
-    assert value("rkllmd.socket", "ListenStream") == program.DEFAULT_SOCKET
+    assert value("rkllmd.socket", "ListenStream") == DEFAULT_SOCKET
     assert value("rkllmd.socket", "SocketMode") == Config().socket.mode
 
 

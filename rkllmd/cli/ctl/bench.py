@@ -35,8 +35,6 @@ Results = dict[str, dict[str, Any]]
 def bench(context: Context) -> None:
     """Measure, and show."""
     options = context.options
-    if options.runs < 1:
-        raise RequestError(Code.BAD_REQUEST, "--runs: found less than 1, allowed: 1 or more")
     if options.compare and options.plot:
         raise RequestError(Code.BAD_REQUEST, "--plot: allowed for one model, found --compare")
     models = options.compare or [options.model]

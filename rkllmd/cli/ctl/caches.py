@@ -1,14 +1,11 @@
 """cache list, show, create, build, delete and verify."""
 
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from rkllmd.cli.ctl.command import Context
-from rkllmd.cli.ctl.replies import ask, facts, say
+from rkllmd.cli.ctl.replies import ask, facts, read_text, say
 from rkllmd.cli.ctl.screen import milliseconds, size
-from rkllmd.errors import Code, RequestError
 
 BROKEN = 1
 
@@ -68,7 +65,7 @@ def create(context: Context) -> None:
     options = context.options
     reply = ask(
         context, "cache.create", model=options.model, name=options.name,
-        prompt=_text(options.file), overwrite=options.overwrite,
+        prompt=read_text(options.file), overwrite=options.overwrite,
     )  # fmt: skip
     say(context, reply, _stands(reply["cache"]))
 
@@ -111,14 +108,6 @@ def _stands(one: dict[str, Any]) -> str:
     reason = f" ({one['reason']})" if one["reason"] else ""
     tokens = f", {one['tokens']} tokens" if one.get("tokens") else ""
     return f"{one['model']}/{one['name']}: {one['state']}{reason}{tokens}"
-
-
-def _text(file: str | None) -> str:
-    try:
-        return sys.stdin.read() if file is None else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(Code.BAD_REQUEST, f"cannot read {file or 'standard input'}: {error}") \
-            from error  # fmt: skip
 
 
 def _moment(seconds: float) -> str:

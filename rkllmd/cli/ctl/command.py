@@ -55,6 +55,37 @@ def option(name: str, purpose: str, **more: Any) -> Argument:
     return Argument((name,), purpose, more)
 
 
+def number(
+    kind: type[int] | type[float], least: float, most: float = 1_000_000
+) -> Callable[[str], float]:
+    """What makes a number of what was typed, and says which ones it takes."""
+
+    def read(typed: str) -> float:
+        try:
+            value = kind(typed)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(
+                f"found {typed!r}, allowed: {what} from {least} to {most}"
+            )
+        return value
+
+    return read
+
+
+def ending(suffix: str) -> Callable[[str], str]:
+    """What takes the names of files of one kind only."""
+
+    def read(typed: str) -> str:
+        if not typed.endswith(suffix):
+            raise argparse.ArgumentTypeError(f"found {typed!r}, allowed: a name with {suffix}")
+        return typed
+
+    return read
+
+
 def switch(name: str, purpose: str) -> Argument:
     """An option without a value."""
     return Argument((name,), purpose, {"action": "store_true"})

@@ -1,7 +1,11 @@
-"""doctor: looks at board, runtime, files, service and daemon, and says what mends them."""
+"""doctor: looks at board, runtime, files, service and daemon, and says what mends them.
+
+What the findings are is said in `findings` and `service_findings`; here they are collected.
+"""
 
 import contextlib
 import dataclasses
+import getpass
 import os
 import shutil
 import subprocess
@@ -9,15 +13,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rkllmd.board.reading import read_board
-from rkllmd.cli.ctl import findings
+from rkllmd.cli.ctl import findings, service_findings
 from rkllmd.cli.ctl.command import Context
-from rkllmd.cli.ctl.findings import JOURNAL, Finding
-from rkllmd.cli.ctl.settings import read
+from rkllmd.cli.ctl.findings import Finding
+from rkllmd.cli.ctl.settings import read_below
 from rkllmd.client import Client, ConnectionLost, DaemonError
 from rkllmd.config.document import ConfigError
 
 ILL = 1
 UNITS = ("rkllmd.socket", "rkllmd.service")
+SOCKET_GROUP = "rkllmd"
 SYSTEMCTL_SECONDS = 10
 
 
@@ -26,6 +31,7 @@ def doctor(context: Context) -> int:
     root = Path(context.options.root)
     found = list(examine(root, context.options.config))
     if root == Path("/"):
+        context.client.timeout_s = context.options.timeout
         found += [*units(), *daemon(context.client)]
     if context.screen.as_json:
         context.screen.json({"findings": [dataclasses.asdict(one) for one in found]})
@@ -54,15 +60,17 @@ def examine(root: Path, config_file: str | None) -> Iterator[Finding]:
     yield from findings.memory(board)
     yield from findings.inotify(root)
     try:
-        loaded = read(config_file)
+        loaded = read_below(root, config_file)
     except ConfigError as error:
-        yield Finding("config", "problem", str(error), "mend it, then `rkllmctl config check`")
+        yield findings.config_file(error)
         return
-    yield Finding("config", "ok", str(loaded.file))
-    entries = findings.models(loaded.config)
-    needed = board.chip is not None or any(entry.engine == "rkllm" for entry in entries)
-    yield from findings.runtime(root, loaded.config, os.environ, needed=needed)
-    yield from findings.model_files(entries, loaded.config, board)
+    yield findings.config_file(loaded)
+    registry = findings.models(loaded.config)
+    library = findings.library(root, loaded.config, os.environ)
+    needed = board.chip is not None or any(one.engine == "rkllm" for one in registry.entries)
+    yield from findings.runtime(library, loaded.config, needed=needed)
+    yield from findings.model_files(registry, loaded.config, board, library)
+    yield from findings.loading(loaded, registry, board, library)
     yield from findings.cache_folder(loaded.config)
 
 
@@ -75,48 +83,30 @@ def units() -> Iterator[Finding]:
             ["systemctl", "show", "--property=LoadState,ActiveState", "--value", unit],  # noqa: S607
             capture_output=True, text=True, check=False, timeout=SYSTEMCTL_SECONDS,
         ).stdout  # fmt: skip
-        yield findings.unit(unit, said)
+        yield service_findings.unit(unit, said)
 
 
 def daemon(client: Client) -> Iterator[Finding]:
-    """The daemon, its models and caches, and a question to it."""
+    """The daemon, its models and caches, and a short question to it."""
+    about = "daemon"
     try:
-        status = client.call("status")
-    except ConnectionLost as error:
-        remedy = "systemctl start rkllmd"
-        if isinstance(error.__cause__, PermissionError):
-            remedy = "adduser $USER rkllmd, and log in again"
-        yield Finding("daemon", "problem", str(error), remedy)
-        return
-    said = f"version {status['version']}, {status['state']}"
-    if status["ready"]:
-        yield Finding("daemon", "ok", said)
-    else:
-        yield Finding("daemon", "warning", said, "rkllmctl wait")
-    with contextlib.suppress(OSError):
-        limits = Path(f"/proc/{client.daemon_pid()}/limits").read_text(encoding="ascii")
-        yield from findings.open_files(limits)
-    for model in status["models"]:
-        if model["state"] in {"failed", "broken"}:
-            yield Finding(f"model {model['name']}", "problem", model["reason"], JOURNAL)
-    for cache in status["caches"]:
-        name = f"{cache['model']} {cache['name']}"
-        if cache["state"] in {"broken", "quarantined"}:
-            yield Finding(
-                f"cache {name}", "problem", cache["reason"], f"rkllmctl cache build {name} --force"
-            )
-        else:
-            yield Finding(f"cache {name}", "ok", cache["state"])
-    yield from canary(client)
-
-
-def canary(client: Client) -> Iterator[Finding]:
-    """One short question."""
-    try:
+        yield from service_findings.status(client.call("status"))
+        with contextlib.suppress(OSError):
+            limits = Path(f"/proc/{client.daemon_pid()}/limits").read_text(encoding="ascii")
+            yield from service_findings.open_files(limits)
+        about = "canary"
         done = client.call("chat", text="Hello", max_tokens=4, stream=False)
-    except (DaemonError, ConnectionLost) as error:
-        yield Finding("canary", "problem", str(error), getattr(error, "hint", "") or JOURNAL)
-        return
-    first = done["timing"]["ttft_ms"]
-    cached = "with" if done["usage"]["cache_hit"] else "without"
-    yield Finding("canary", "ok", f"{done['model']} answered after {first} ms, {cached} its cache")
+    except DaemonError as error:
+        yield service_findings.refused(about, error)
+    except ConnectionLost as error:
+        yield service_findings.unreachable(error, getpass.getuser(), _group(Path(client.path)))
+    else:
+        yield service_findings.canary(done)
+
+
+def _group(path: Path) -> str:
+    """The group that may use the daemon's socket."""
+    try:
+        return path.group()
+    except (OSError, KeyError):
+        return SOCKET_GROUP

@@ -1,36 +1,42 @@
-"""What the doctor looks at: each function looks at one thing and yields what it found.
+"""What the doctor sees on the board and in the files: a function for each thing looked at.
 
 Nothing here needs root or a running daemon, and all of it takes the place of `/` as an argument, so
 that a copy of another board's files can be looked at as well. A finding has a grade, the reason,
-and, where something is to be done, the command that does it.
+and, where something is to be done, the command that does it. `service_findings` has the rest.
 """
 
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from rkllmd.board.parse import CHIPS, DRIVER_ASKED_FOR, Board, driver_version
+from rkllmd.config.document import ConfigError
+from rkllmd.config.loader import Loaded
 from rkllmd.config.settings import Config
 from rkllmd.errors import EngineError
 from rkllmd.native.library import FOLDERS, find_library
 from rkllmd.native.quirks import QUIRKS
 from rkllmd.native.version import VERSIONS, read_version
 from rkllmd.registry.identity import Identities
-from rkllmd.registry.models import ModelEntry, scan
+from rkllmd.registry.models import ModelEntry, Registry, scan
 
 HOT_CELSIUS = 85
 MEMORY_BYTES_MIN = 512 << 20
-FILES_MIN = 4096
 DOMAIN_BYTES = 4 << 30
 DRIVER_FOR_LARGE = (0, 9, 6)
 INOTIFY_MIN = {"max_user_watches": 8192, "max_user_instances": 128}
 SERVICE_USER = "rkllmd"
 RUNTIME_PAGE = "https://github.com/airockchip/rknn-llm"
-JOURNAL = "journalctl -u rkllmd -e"
-UPDATE = f"update the board's kernel to one with the rknpu driver 0.9.8: {RUNTIME_PAGE}"
+UPDATE = (
+    "apt update && apt full-upgrade, and reboot; if that brings no rknpu driver 0.9.8, install an"
+    f" image of the board's vendor that has it (see {RUNTIME_PAGE})"
+)
+ASK_KERNEL = "sudo rkllmctl doctor, or sudo dmesg | grep -i rknpu"
+LLAMA = "pip install 'rkllmd[llama]' with the Python that runs the daemon, and restart it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +56,18 @@ def board(found: Board) -> Iterator[Finding]:
         return
     yield Finding("board", "ok", f"{found.chip}, {found.model or 'a board without a name'}")
     version = _numbers(found.driver)
-    if not version:
-        yield Finding("driver", "problem", "the NPU's driver does not tell its version", UPDATE)
-    elif version < DRIVER_ASKED_FOR:
+    if not found.devices:
+        yield Finding("devices", "problem", "there is no device node of the NPU", UPDATE)
+    if not version and found.devices:
+        yield Finding("driver", "warning", "it does not tell its version to this user", ASK_KERNEL)
+    elif version and version < DRIVER_ASKED_FOR:
         yield Finding(
             "driver", "warning",
             f"rknpu {found.driver}; the runtime asks for 0.9.8, and with older ones wrong answers"
             " and failed loads were reported", UPDATE,
         )  # fmt: skip
-    else:
+    elif version:
         yield Finding("driver", "ok", f"rknpu {found.driver}")
-    if not found.devices:
-        yield Finding("devices", "problem", "there is no device node of the NPU", UPDATE)
 
 
 def devices(root: Path, found: Board) -> Iterator[Finding]:
@@ -143,37 +149,11 @@ def memory(found: Board) -> Iterator[Finding]:
     left = found.memory.available_bytes
     reason = f"{left >> 20} MiB of {found.memory.total_bytes >> 20} MiB are available"
     if left < MEMORY_BYTES_MIN:
-        yield Finding("memory", "warning", reason, "rkllmctl model unload NAME")
+        yield Finding(
+            "memory", "warning", reason, "rkllmctl model list, and rkllmctl model unload NAME"
+        )
     else:
         yield Finding("memory", "ok", reason)
-
-
-def unit(name: str, said: str) -> Finding:
-    """A unit, by its LoadState and ActiveState."""
-    match said.split():
-        case [loaded, active] if loaded != "not-found":
-            if active == "failed":
-                remedy = f"systemctl restart {name}; {JOURNAL}"
-                return Finding("units", "problem", f"{name} has failed", remedy)
-            if active == "inactive":
-                remedy = f"systemctl start {name}"
-                return Finding("units", "problem", f"{name} is not running", remedy)
-            return Finding("units", "ok", f"{name} is {active}")
-        case _:
-            return Finding("units", "ok", f"{name} is not installed")
-
-
-def open_files(limits: str) -> Iterator[Finding]:
-    """How many files the daemon may have open, by its /proc/PID/limits."""
-    lines = limits.splitlines()
-    files = next((line.split()[3] for line in lines if line.startswith("Max open files")), "")
-    if files.isdecimal() and int(files) < FILES_MIN:
-        yield Finding(
-            "open files", "warning", f"the daemon may have {files} files open",
-            "set LimitNOFILE=65536 with `systemctl edit rkllmd`",
-        )  # fmt: skip
-    elif files:
-        yield Finding("open files", "ok", f"the daemon may have {files} files open")
 
 
 def inotify(root: Path) -> Iterator[Finding]:
@@ -186,24 +166,36 @@ def inotify(root: Path) -> Iterator[Finding]:
         if value < least:
             yield Finding(
                 "inotify", "warning", f"fs.inotify.{name} is {value}; changes may go unnoticed",
-                f"sysctl -w fs.inotify.{name}={least}",
+                f"sysctl -w fs.inotify.{name}={least} | tee -a /etc/sysctl.d/60-rkllmd.conf",
             )  # fmt: skip
         else:
             yield Finding("inotify", "ok", f"fs.inotify.{name} is {value}")
 
 
-def runtime(
-    root: Path, config: Config, environ: Mapping[str, str], *, needed: bool
-) -> Iterator[Finding]:
-    """The vendor's library."""
+def config_file(read: Loaded | ConfigError) -> Finding:
+    """Whether the configuration can be used."""
+    if isinstance(read, ConfigError):
+        remedy = "mend what it names, then rkllmctl config check"
+        return Finding("config", "problem", str(read), remedy)
+    return Finding("config", "ok", str(read.file))
+
+
+def library(root: Path, config: Config, environ: Mapping[str, str]) -> Path | EngineError:
+    """The vendor's library, or why there is none."""
     folders = tuple(str(root / folder.lstrip("/")) for folder in FOLDERS)
     try:
-        path = find_library(config.engine.library, environ, folders)
+        return find_library(config.engine.library, environ, folders)
     except EngineError as error:
+        return error
+
+
+def runtime(path: Path | EngineError, config: Config, *, needed: bool) -> Iterator[Finding]:
+    """The vendor's library: its version, and what is known of that."""
+    if isinstance(path, EngineError):
         if needed or config.engine.library:
             yield Finding(
-                "runtime", "problem", error.message,
-                f"copy librkllmrt.so from {RUNTIME_PAGE} to /usr/lib, then `rkllmctl reload`",
+                "runtime", "problem", path.message,
+                f"copy librkllmrt.so from {RUNTIME_PAGE} to /usr/lib, then rkllmctl reload",
             )  # fmt: skip
         return
     try:
@@ -228,34 +220,95 @@ def runtime(
                           quirk.remedy)  # fmt: skip
 
 
-def models(config: Config) -> tuple[ModelEntry, ...]:
+def models(config: Config) -> Registry:
     """The models on the disk."""
-    return scan([Path(folder) for folder in config.paths.models], Identities()).entries
+    return scan([Path(folder) for folder in config.paths.models], Identities())
 
 
-def model_files(entries: tuple[ModelEntry, ...], config: Config, found: Board) -> Iterator[Finding]:
+def model_files(
+    registry: Registry, config: Config, found: Board, runtime: Path | EngineError
+) -> Iterator[Finding]:
     """Whether models can be used, and on this chip."""
-    if not entries:
+    for warning in registry.warnings:
+        yield Finding("models", "warning", warning, f"ls -l {' '.join(config.paths.models)}")
+    if not registry.entries:
         yield Finding(
             "models", "problem", "there is no model",
             f"copy a folder with a .rkllm or .gguf file to {config.paths.models[0]}",
         )  # fmt: skip
-    for entry in entries:
+    for entry in registry.entries:
         about = f"model {entry.name}"
         if entry.broken is not None:
-            yield Finding(about, "problem", entry.broken, f"mend {entry.folder}")
+            remedy = f"mend what it names in {entry.folder}, then rkllmctl reload"
+            yield Finding(about, "problem", entry.broken, remedy)
             continue
         for warning in entry.warnings:
-            yield Finding(about, "warning", warning, f"look at {entry.folder}")
+            yield Finding(about, "warning", warning, f"ls -l {entry.folder}")
+        if reason := cannot_load(entry, config, found, runtime):
+            remedy = LLAMA if entry.engine == "llama" else f"mv {entry.folder} ~"
+            yield Finding(about, "problem", reason, remedy)
+            continue
         yield from _npu_file(about, entry, found) if entry.engine == "rkllm" else ()
         yield Finding(about, "ok", f"{entry.file}, {entry.size_bytes >> 20} MiB")
 
 
+def cannot_load(
+    entry: ModelEntry, config: Config, found: Board, runtime: Path | EngineError
+) -> str | None:
+    """What a model needs and this machine has not; a library that is configured is trusted."""
+    match entry.engine:
+        case "rkllm" if found.chip is None and not config.engine.library:
+            return "it needs a Rockchip NPU, and there is none"
+        case "rkllm" if isinstance(runtime, EngineError):
+            return "it needs the vendor's runtime, which is not installed"
+        case "llama" if find_spec("xllamacpp") is None:
+            return "it needs llama.cpp, which is not installed"
+    return None
+
+
+def loading(
+    loaded: Loaded, registry: Registry, found: Board, runtime: Path | EngineError
+) -> Iterator[Finding]:
+    """Whether the models that the settings name are there, can be loaded, and together."""
+    wanted, there = loaded.config.models, registry.models
+    able = [
+        name
+        for name, entry in there.items()
+        if entry.broken is None and not cannot_load(entry, loaded.config, found, runtime)
+    ]
+    usable = ", ".join(able) or "none"
+    named = () if isinstance(wanted.preload, str) else wanted.preload
+    for key, name in (("default", wanted.default), *(("preload", name) for name in named)):
+        if name and name not in there:
+            yield Finding(
+                f"models.{key}", "problem", f"there is no model {name!r}; usable: {usable}",
+                f"correct models.{key} in {loaded.file}, then rkllmctl reload",
+            )  # fmt: skip
+    first = next((name for name, entry in there.items() if entry.broken is None), None)
+    default = wanted.default or first
+    if default in there and default not in able:
+        yield Finding(
+            "models.default", "problem",
+            f"{default} answers who names no model, and cannot be loaded here; usable: {usable}",
+            f"set models.default in {loaded.file}, then rkllmctl reload",
+        )  # fmt: skip
+    words = {"all": tuple(there), "none": (), "default": (default,)}
+    at_start = words[wanted.preload] if isinstance(wanted.preload, str) else wanted.preload
+    count = sum(
+        name in at_start if entry.settings.preload is None else entry.settings.preload
+        for name, entry in there.items()
+    )
+    if count > wanted.loaded_max:
+        yield Finding(
+            "models.preload", "warning",
+            f"{count} models are to be loaded at start, and models.loaded_max is"
+            f" {wanted.loaded_max}, so they drive each other out",
+            f"set models.loaded_max: {count} in {loaded.file}, then rkllmctl reload",
+        )  # fmt: skip
+
+
 def _npu_file(about: str, entry: ModelEntry, found: Board) -> Iterator[Finding]:
     if found.chip is None:
-        yield Finding(
-            about, "problem", "it needs a Rockchip NPU, and there is none", f"rm -r {entry.folder}"
-        )
         return
     meant_for = [chip for chip in CHIPS if chip in entry.file.name.lower()]
     if meant_for and found.chip.lower() not in meant_for:
@@ -279,7 +332,7 @@ def cache_folder(config: Config) -> Iterator[Finding]:
     if not config.cache.enabled:
         yield Finding(
             "caches", "warning", "they are switched off by cache.enabled",
-            "set cache.enabled: true, then `rkllmctl reload`",
+            "set cache.enabled: true, then rkllmctl reload",
         )  # fmt: skip
         return
     if not folder.is_dir():

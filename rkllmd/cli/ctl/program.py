@@ -11,14 +11,15 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from rkllmd import __version__, errors
 from rkllmd.cli.ctl.command import Command, Context, Run
 from rkllmd.cli.ctl.screen import Screen, printable
 from rkllmd.cli.ctl.table import COMMANDS, GROUPS
-from rkllmd.client import Client, ConnectionLost, DaemonError
+from rkllmd.client import Client, ConnectionLost, DaemonError, default_socket
 
-DEFAULT_SOCKET = "/run/rkllmd/rkllmd.sock"
+WRONG_USAGE = 2
 NO_DAEMON = 7
 INTERRUPTED = 130
 STATUSES: Mapping[type[errors.RkllmdError], int] = {
@@ -32,16 +33,32 @@ STATUSES: Mapping[type[errors.RkllmdError], int] = {
 }
 
 
+class WrongUsageError(Exception):
+    """What was typed is no command; the arguments are the reason and where the help is."""
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose errors can be told as JSON."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse what was typed."""
+        raise WrongUsageError(message, f"`{self.prog} --help` says what can be typed.")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command."""
-    options = parser().parse_args(arguments)
-    screen = Screen(as_json=options.json)
+    typed = sys.argv[1:] if arguments is None else arguments
+    screen = Screen(as_json="--json" in typed)
     status: int | None
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        options = parser().parse_args(typed)
         with Client(options.socket) as client:
             status = _function(options.command)(Context(client, options, screen))
+    except WrongUsageError as error:
+        _complain(screen, errors.Code.BAD_REQUEST, *error.args)
+        status = WRONG_USAGE
     except DaemonError as error:
         _complain(screen, error.code, str(error), error.hint)
         status = STATUSES[type(errors.from_code(error.code, ""))]
@@ -55,20 +72,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         screen.clear()
         print(file=sys.stderr)
         status = INTERRUPTED
-    except BrokenPipeError:
-        # The reader has left; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader has left
+        _write_no_more()
         status = 0
+    except OSError as error:  # of standard output: a command has words for its own ones
+        print(f"rkllmctl: cannot write: {error.strerror}", file=sys.stderr)
+        _write_no_more()
+        status = STATUSES[errors.StorageError]
     return status or 0
+
+
+def _write_no_more() -> None:
+    """Let go what is still to be written, of which Python would complain once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
     """What can be typed."""
-    top = argparse.ArgumentParser(prog="rkllmctl", description="Talk to a running rkllmd.")
+    top = Parser(prog="rkllmctl", description="Talk to a running rkllmd.")
     top.add_argument("--version", action="version", version=f"rkllmctl {__version__}")
     top.add_argument(
         "--socket",
-        default=os.environ.get("RKLLMD_SOCKET", DEFAULT_SOCKET),
+        default=default_socket(),
         help="the daemon's socket (default: $RKLLMD_SOCKET, or %(default)s)",
     )
     top.add_argument("--json", action="store_true", help="write JSON, for scripts")
@@ -83,9 +108,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _add(
-    to: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, command: Command
-) -> None:
+def _add(to: "argparse._SubParsersAction[Parser]", name: str, command: Command) -> None:
     one = to.add_parser(
         name,
         help=command.purpose,

@@ -1,9 +1,12 @@
 """What most commands do: ask, show how far it is, and write the end as JSON or for people."""
 
+import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from rkllmd.cli.ctl.command import Context
+from rkllmd.errors import Code, RequestError
 
 
 def ask(context: Context, op: str, **members: Any) -> dict[str, Any]:
@@ -32,3 +35,16 @@ def facts(context: Context, pairs: Iterable[tuple[str, Any]]) -> None:
     width = max((len(name) for name, _ in kept), default=0)
     for name, value in kept:
         context.screen.line(f"{name:<{width}}  {value}")
+
+
+def read_text(file: str | None = None) -> str:
+    """What is in a file, or comes through standard input."""
+    try:
+        text = sys.stdin.read() if file is None else Path(file).read_text(encoding="utf-8")
+        text.encode()  # standard input lets pass what is no UTF-8
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise RequestError(
+            Code.BAD_REQUEST, f"cannot read {file or 'standard input'}: {reason}"
+        ) from error
+    return text

@@ -1,7 +1,8 @@
 """What people and scripts see: JSON lines, lines, tables, and the progress of long things.
 
 Colours, `rich` and progress are for terminals only; into a pipe go plain aligned columns. What
-models and clients have said is written without control characters, which could steer a terminal.
+models and clients have said is written without control characters, which could steer a terminal,
+also one that a pipe ends at.
 """
 
 import json
@@ -21,6 +22,9 @@ COLOURS = {
 COLOUR_OF = {word: colour for colour, words in COLOURS.items() for word in words}
 ANSI = {"green": 32, "yellow": 33, "red": 31}
 BAR_CELLS = 24
+LAST_COLUMN_CELLS_MIN = 20
+"""Of a table's last column, when the terminal has no room for more; the others are never folded."""
+NO_ROWS = "none"
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -30,8 +34,10 @@ class Screen:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.terminal = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        self._progress = sys.stderr.isatty() and not as_json
+        steerable = os.environ.get("TERM", "dumb") != "dumb"
+        self.terminal = sys.stdout.isatty() and steerable
+        self._coloured = self.terminal and not os.environ.get("NO_COLOR")
+        self._progress = sys.stderr.isatty() and steerable and not as_json
         self._shown = False
 
     def json(self, value: Any) -> None:
@@ -45,7 +51,7 @@ class Screen:
 
     def marked(self, word: str, text: str) -> None:
         """One line that begins with a word, which has its colour on a terminal."""
-        colour = ANSI.get(COLOUR_OF.get(word.strip(), "")) if self.terminal else None
+        colour = ANSI.get(COLOUR_OF.get(word.strip(), "")) if self._coloured else None
         self.clear()
         print(f"\x1b[{colour}m{word}\x1b[0m" if colour else word, printable(text),
               sep="", flush=True)  # fmt: skip
@@ -53,16 +59,19 @@ class Screen:
     def piece(self, text: str) -> None:
         """A part of an answer, at once."""
         self.clear()
-        print(printable(text) if self.terminal else text, end="", flush=True)
+        print(printable(text), end="", flush=True)
 
     def table(self, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Columns; those that are empty in every row are left out."""
+        if not rows:
+            self.line(NO_ROWS)
+            return
         cells = [[_cell(value) for value in row] for row in rows]
         used = [n for n in range(len(heads)) if any(row[n] for row in cells)]
         heads = [heads[n] for n in used]
         cells = [[row[n] for n in used] for row in cells]
         self.clear()
-        if not (self.terminal and _print_rich(heads, cells)):
+        if not (self._coloured and _print_rich(heads, cells)):
             _print_plain(heads, cells)
 
     def progress(self, event: Mapping[str, Any]) -> None:
@@ -125,27 +134,36 @@ def _cell(value: Any) -> str:
 
 def _print_plain(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     every = [[head.upper() for head in heads], *rows]
-    widths = [max(len(row[n]) for row in every) for n in range(len(heads))]
+    widths = _widths(every)
     for row in every:
         padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         print("  ".join(padded).rstrip())
     sys.stdout.flush()
 
 
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
 def _print_rich(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Draw a table; False where there is no `rich`."""
+    """Draw a table, its last column folded; False where there is no `rich`."""
     try:
         from rich.console import Console  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
     except ImportError:
         return False
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for head in heads:
-        table.add_column(head.upper(), overflow="fold")
+    *fixed, last = _widths([heads, *rows])
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for head in heads[:-1]:
+        table.add_column(head.upper(), no_wrap=True)
+    table.add_column(heads[-1].upper(), overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=COLOUR_OF.get(cell, "")) for cell in row))
-    Console().print(table)
+    console = Console()
+    needed = sum(width + 2 for width in fixed) + min(last, LAST_COLUMN_CELLS_MIN)
+    console.width = max(console.width, needed)
+    console.print(table)
     return True
 
 

@@ -10,6 +10,7 @@ from rkllmd.cli.ctl.command import Context
 from rkllmd.cli.ctl.replies import say
 from rkllmd.cli.ctl.screen import Screen, duration, milliseconds, size
 from rkllmd.client import ConnectionLost
+from rkllmd.errors import Code, StateError
 
 CONNECT_SECONDS = 0.1
 RELOAD_HINT = "systemctl restart rkllmd"
@@ -74,18 +75,25 @@ def show_status(screen: Screen, found: Mapping[str, Any]) -> None:
 
 def wait(context: Context) -> None:
     """Until the daemon is ready."""
-    end = time.monotonic() + context.options.timeout
-    while True:
+    client, timeout = context.client, context.options.timeout
+    end = time.monotonic() + timeout
+    state = None
+    while state != "ready":
+        client.timeout_s = max(end - time.monotonic(), CONNECT_SECONDS)
         try:
-            with contextlib.closing(context.client.events("watch", kinds=["state"])) as events:
-                for event in events:
-                    if event["data"]["state"] == "ready":
-                        say(context, {"state": "ready"})
-                        return
-        except ConnectionLost:
+            with contextlib.closing(client.events("watch", kinds=["state"])) as events:
+                while state != "ready":
+                    state = next(events)["data"]["state"]
+        except ConnectionLost as error:
+            if time.monotonic() > end and state is not None:
+                raise StateError(
+                    Code.NOT_READY, f"the daemon is {state}, not ready, after {timeout:g} s"
+                ) from error
             if time.monotonic() > end:
                 raise
             time.sleep(CONNECT_SECONDS)
+            state = None
+    say(context, {"state": state})
 
 
 def reload(context: Context) -> None:

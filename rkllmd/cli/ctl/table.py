@@ -1,6 +1,6 @@
 """Every command, in the order of the help."""
 
-from rkllmd.cli.ctl.command import Command, argument, option, switch
+from rkllmd.cli.ctl.command import Command, argument, ending, number, option, switch
 
 MODEL = option("--model", "which model; the default one when absent", metavar="NAME")
 CONFIG = option("--config", "the daemon's configuration file", metavar="FILE")
@@ -14,8 +14,8 @@ COMMANDS = (
     Command("status", "how the daemon is", "status:status", "status"),
     Command(
         "wait", "return when the daemon is ready", "status:wait", "wait --timeout 60",
-        (option("--timeout", "seconds to wait for a daemon (default: %(default)s)",
-                type=float, default=600, metavar="SECONDS"),),
+        (option("--timeout", "give up after so many seconds (default: %(default)s)",
+                type=number(float, 0), default=600, metavar="SECONDS"),),
     ),
     Command(
         "ask", "one question, one answer", "talk:ask", "ask 'What is the time in Lima?'",
@@ -25,8 +25,9 @@ COMMANDS = (
             option("--session", "a conversation that goes on", metavar="NAME"),
             option("--system", "a system prompt of your own", metavar="TEXT"),
             option("--cache", "take this prompt's cache", metavar="NAME"),
-            option("--max-tokens", "the longest answer", type=int, metavar="N"),
-            option("--temperature", "0 always takes the likeliest word", type=float, metavar="T"),
+            option("--max-tokens", "the longest answer", type=number(int, 1), metavar="N"),
+            option("--temperature", "0 always takes the likeliest word", type=number(float, 0, 5),
+                   metavar="T"),
         ),
     ),
     Command(
@@ -92,8 +93,9 @@ COMMANDS = (
     Command(
         "top", "what the daemon and the board do, live", "top:top", "top",
         (option("--interval", "seconds between looks (default: %(default)s)",
-                type=float, default=1.0, metavar="SECONDS"),
-         option("--count", "leave after so many looks", type=int, default=0, metavar="N")),
+                type=number(float, 0), default=1.0, metavar="SECONDS"),
+         option("--count", "leave after so many looks", type=number(int, 0), default=0,
+                metavar="N")),
     ),
     Command(
         "bench", "first tokens, speed and cancelling, measured", "bench:bench",
@@ -102,8 +104,8 @@ COMMANDS = (
          option("--compare", "two models in turns, side by side, in place of --model", nargs=2,
                 metavar=("A", "B")),
          option("--runs", "how often each is measured (default: %(default)s)",
-                type=int, default=5, metavar="N"),
-         option("--plot", "write a plot, as SVG", metavar="FILE")),
+                type=number(int, 1), default=5, metavar="N"),
+         option("--plot", "write a plot, as SVG", type=ending(".svg"), metavar="FILE.svg")),
     ),
     Command("reload", "read the configuration, models and prompts again", "status:reload",
             "reload"),
@@ -119,8 +121,11 @@ COMMANDS = (
     ),
     Command(
         "doctor", "look for problems, and how to mend them", "doctor:doctor", "doctor",
-        (CONFIG, option("--root", "look at a copy of another board's files", default="/",
-                        metavar="FOLDER")),
+        (CONFIG,
+         option("--root", "look at a copy of another board's files", default="/",
+                metavar="FOLDER"),
+         option("--timeout", "for an answer of the daemon (default: %(default)s)",
+                type=number(float, 0.1), default=30, metavar="SECONDS")),
     ),
     Command(
         "call", "any operation, its replies as JSON lines", "status:call",

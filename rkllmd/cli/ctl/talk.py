@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from rkllmd.cli.ctl.command import Context
+from rkllmd.cli.ctl.replies import read_text
 from rkllmd.cli.ctl.screen import milliseconds
 from rkllmd.client import DaemonError
+from rkllmd.errors import Code, RequestError
 
 HISTORY_LINES_MAX = 1000
 HELP = """\
@@ -28,7 +30,9 @@ HELP = """\
 def ask(context: Context) -> None:
     """One question."""
     options = context.options
-    text = sys.stdin.read() if options.text is None else options.text
+    text = read_text() if options.text is None else options.text
+    if not text.strip():
+        raise RequestError(Code.BAD_REQUEST, "text: found nothing, allowed: a question")
     members = {
         "model": options.model, "session": options.session, "system": options.system,
         "use_cache": options.cache, "max_tokens": options.max_tokens,
