@@ -1,7 +1,7 @@
 """The order of a session's turns: each request sees what those before it have left.
 
-A voice that interrupts sends `cancel`, `session.truncate` and the next `chat` in one breath, and two
-rooms may share a session. What goes on with a conversation, or changes it, therefore takes its
+A voice that interrupts sends `cancel`, `session.truncate` and the next `chat` in one breath, and
+two rooms may share a session. What goes on with a conversation, or changes it, therefore takes its
 place when it arrives, and waits there until everything before it in the same session has ended.
 Requests of other sessions, and those that only look, wait for nothing here.
 """

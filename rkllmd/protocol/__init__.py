@@ -151,9 +151,9 @@ Meaning
     Sessions. The daemon keeps the history, so a client sends only the new turn. A session that was
     not used for a while (330 s) is forgotten; its name then begins a new one. `messages` together
     with `session` replaces the history, but messages that are all a tool's answers go on with it.
-    Without `session` nothing is kept. What is asked while a `chat` of the same session is open waits
-    (`queued`) until that has ended: `chat`, `prefill` and `session.truncate` go on with what it
-    left. `cancel` and `session.reset` wait for nothing.
+    Without `session` nothing is kept. What is asked while a `chat` of the same session is open
+    waits (`queued`) until that has ended: `chat`, `prefill` and `session.truncate` go on with what
+    it left. `cancel` and `session.reset` wait for nothing.
 
     Honest parameters. What an engine cannot do is refused with `unsupported` where the answer
     would be wrong without it (`format`, `tools` with tool_choice "required" or a name), and else
