@@ -1,10 +1,10 @@
 """What any engine has to pass: the sentences of the contract, as tests.
 
 A test module inherits `ContractSuite` and has a fixture `engine_name` and a fixture `model_path`,
-or its own `spec`. An engine without a tokenizer is given texts, and how many tokens they have is taken
-from its first run. What its capabilities deny is passed over, and what it says that it does not
-hold is not expected of it. `saved_beyond` and `shared_min` are for releases of the vendor's runtime
-that do not count everything.
+or its own `spec`. An engine without a tokenizer is given texts, and how many tokens they have is
+taken from its first run. What its capabilities deny is passed over, and what it says that it does
+not hold is not expected of it. `saved_beyond` and `shared_min` are for releases of the vendor's
+runtime that do not count everything.
 """
 
 from dataclasses import dataclass

@@ -6,9 +6,9 @@
 Both sides make tokens of the same text and answer greedily, in turns, the first of each pair
 changing; a cold question is followed by `CACHED_IN_A_ROUND` cached ones. The server is that of the
 same wheel, in a process of its own, asked over HTTP on loopback; connecting does not count. Both
-compute on `THREADS` threads; the server's other settings are its own. What is compared is the median of the differences of the pairs, so that what else the
-machine does falls on both. The CPU time of an answer, of daemon and worker together or of the
-server, has less of that in it.
+compute on `THREADS` threads; the server's other settings are its own. What is compared is the
+median of the differences of the pairs, so that what else the machine does falls on both. The CPU
+time of an answer, of daemon and worker together or of the server, has less of that in it.
 
 `--model` may be any GGUF for llama.cpp; without it a random one of 100 million parameters is made.
 """
