@@ -131,6 +131,6 @@ def test_the_end_of_a_form_is_its_own(running):
 
 
 def test_a_form_makes_no_other_cache(running):
-    plain = running.greedy("light", system=SYSTEM)
-    held = running.greedy("light", system=SYSTEM, format=LIGHT, max_tokens=60)
-    assert held["usage"]["cached_tokens"] >= plain["usage"]["cached_tokens"]
+    running.greedy("light", system=SYSTEM)
+    usage = running.greedy("light", system=SYSTEM, format=LIGHT, max_tokens=60)["usage"]
+    assert usage["cached_tokens"] > 0.9 * usage["prompt_tokens"]
