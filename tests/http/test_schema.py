@@ -23,7 +23,7 @@ OPERATIONS = [(method.upper(), path) for path, item in DOCUMENT["paths"].items()
 EXAMPLES = 6
 CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
-    "response_schema_conformance,response_headers_conformance"
+    "response_schema_conformance,response_headers_conformance,negative_data_rejection"
 )
 ODD = [None, True, 0, -1, 1.5, 1e308, 2**70, "", "x", "\u00e4\U0001f600", [], {}, [None], {"a": 1}]
 
