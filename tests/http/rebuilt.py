@@ -1,6 +1,7 @@
 """Bodies of clients that cannot be installed here, rebuilt from their source; texts are shortened.
 
-Home Assistant's own integrations and OVOS can be: what they sent is in `recorded.json`.
+Home Assistant's own integrations and OVOS can be: what they sent is in `recorded.json`. PyPI's
+`glados` is another program.
 
     local_openai                   skye-harris/hass_local_openai_llm, entity.py at 07065516
     extended_openai_conversation   jekalmin/extended_openai_conversation, entity.py at 1daab070

@@ -152,8 +152,10 @@ def test_who_waits_and_who_runs_is_told(own_home):
         with connected(home.port, chat_bytes(max_tokens=1900, stream=True)) as first:
             read_until(first, b"content")
             second = pool.submit(home.http.chat)
-            home.until(lambda: samples(home)["queue_length"] == 1, "the second in the queue")
-            assert samples(home)["running"] == 1
+            home.until(
+                lambda: (now := samples(home))["queue_length"] == now["running"] == 1,
+                "one that waits and one that runs",
+            )
         assert second.result().status == 200
     now = samples(home)
     assert (now["queue_length"], now["running"], now["ready"]) == (0, 0, 1)

@@ -9,8 +9,9 @@ the same operations answer it, and what comes back is written in the shape that 
               errors; `table` has them all, `openapi` describes them
     exchange  one request while an operation serves it
     bodies    bytes become a typed body       streams   events become lines, with backpressure
+    answers   what a model writes, told whole or piece by piece
     errors    the one table from codes to statuses
 
-and one file for each family of endpoints: `openai`, `caches`, `ollama`, `ask`, `admin`. Of the two
-large ones the bodies and the answers have files of their own.
+and one file for each family of endpoints: `openai`, `caches`, `ollama`, `ask`, `admin`. The bodies
+and the answers of the two large ones have files of their own.
 """

@@ -5,29 +5,26 @@ the configuration says how long they stay loaded.
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from rkllmd import __version__
-from rkllmd.errors import RkllmdError, StateError
 from rkllmd.protocol.messages import (
     Chat,
     Complete,
-    Delta,
-    Event,
     ModelList,
     ModelLoad,
     ModelShow,
     ModelUnload,
-    ToolCalled,
 )
 from rkllmd.transport.http.admin import LOADED
+from rkllmd.transport.http.answers import answered
 from rkllmd.transport.http.exchange import Exchange
 from rkllmd.transport.http.ollama_answers import (
-    Answer,
     ChatAnswer,
+    GenerateAnswer,
     ModelInfo,
     OllamaEmbeddings,
     Pulled,
@@ -110,7 +107,7 @@ async def chat(exchange: Exchange, body: OllamaChatBody) -> web.StreamResponse:
 
 async def generate(exchange: Exchange, body: GenerateBody) -> web.StreamResponse:
     """Answer a prompt."""
-    return await _answer(exchange, body, body.request(), Answer)
+    return await _answer(exchange, body, body.request(), GenerateAnswer)
 
 
 async def embed(exchange: Exchange, body: OllamaEmbedBody) -> web.Response:
@@ -125,55 +122,21 @@ async def embed(exchange: Exchange, body: OllamaEmbedBody) -> web.Response:
 
 
 async def _answer(
-    exchange: Exchange, body: OllamaBody, request: Chat | Complete | None, kind: type[Answer]
+    exchange: Exchange,
+    body: OllamaBody,
+    request: Chat | Complete | None,
+    kind: type[GenerateAnswer],
 ) -> web.StreamResponse:
     if request is None:
         return await _load(exchange, body, kind)
     answer = kind(body.model or await exchange.default_model())
-    if not body.stream:
-        return await _whole(exchange, request, answer)
-    async with Stream(exchange, NDJSON, answer.piece) as stream:
-
-        async def deliver(event: Event) -> None:
-            match event:
-                case Delta(text, "thinking"):
-                    await stream.send(answer.piece(thoughts=text))
-                case Delta(text):
-                    await stream.send(answer.piece(text))
-                case ToolCalled():
-                    await stream.send(answer.piece(calls=[event]))
-                case _:
-                    pass
-
-        try:
-            done = await exchange.ask_done(request, deliver)
-            await stream.send(line(answer.whole(done)))
-        except RkllmdError as error:
-            if not stream.begun:
-                raise
-            with suppress(StateError):
-                await stream.send(line({"error": error.message}))
-        return stream.response()
+    ask = partial(exchange.ask_done, request)
+    return await answered(exchange, ask, answer, NDJSON if body.stream else None)
 
 
-async def _whole(exchange: Exchange, request: Chat | Complete, answer: Answer) -> web.Response:
-    thoughts, calls = "", []
-
-    async def collect(event: Event) -> None:
-        nonlocal thoughts
-        match event:
-            case Delta(text, "thinking"):
-                thoughts += text
-            case ToolCalled():
-                calls.append(event)
-            case _:
-                pass
-
-    done = await exchange.ask_done(request, collect)
-    return exchange.json(answer.whole(done, done.text, thoughts, calls))
-
-
-async def _load(exchange: Exchange, body: OllamaBody, kind: type[Answer]) -> web.StreamResponse:
+async def _load(
+    exchange: Exchange, body: OllamaBody, kind: type[GenerateAnswer]
+) -> web.StreamResponse:
     """Nothing is to be answered: load the model, or let go of it."""
     entry = await _model(exchange, body.common()["model"])
     unloads = body.unloads()

@@ -3,12 +3,14 @@
 A stream is a JSON line for each piece; the last one has the numbers. Durations are in nanoseconds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NotRequired, TypedDict
 
+from rkllmd.errors import RkllmdError
 from rkllmd.protocol.codec import to_json
-from rkllmd.protocol.messages import Done, ToolCalled
+from rkllmd.protocol.messages import Delta, Done, Event, ToolCalled
+from rkllmd.transport.http.answers import Answer
 
 NS_OF_MS = 1_000_000
 FOREVER = "9999-12-31T23:59:59Z"
@@ -143,29 +145,51 @@ class GenerateLine(Line):
     thinking: NotRequired[str]
 
 
-class Answer:
+class GenerateAnswer(Answer):
     """The lines of `generate`."""
 
-    def __init__(self, model: str) -> None:
-        self._model = model
+    def whole(self, done: Done) -> Json:
+        """The whole answer."""
+        return self._end(done, self.said(done.text, self.thoughts, self.calls))
 
-    def of(self, text: str = "", thoughts: str = "", calls: Sequence[ToolCalled] = ()) -> Json:
+    def chunks(self, event: Event) -> Iterator[bytes]:
+        """The line that an event is."""
+        match event:
+            case Delta(text, "thinking"):
+                yield self._piece(self.said(thoughts=text))
+            case Delta(text):
+                yield self._piece(self.said(text))
+            case ToolCalled():
+                yield self._piece(self.said(calls=[event]))
+            case _:
+                pass
+
+    def filler(self) -> bytes:
+        """A line that says nothing."""
+        return self._piece(self.said())
+
+    def last(self, done: Done) -> Iterator[bytes]:
+        """The line with the numbers."""
+        yield line(self._end(done, self.said()))
+
+    def broken_off(self, error: RkllmdError) -> bytes:
+        """The error in a line of its own."""
+        return line({"error": error.message})
+
+    def over(self, reason: str, said: Json | None = None) -> Json:
+        """The end, and why it is one."""
+        return self._frame() | (said or self.said()) | {"done": True, "done_reason": reason}
+
+    def said(self, text: str = "", thoughts: str = "", calls: Sequence[ToolCalled] = ()) -> Json:
         """The members that say something."""
         return {"response": text, **({"thinking": thoughts} if thoughts else {})}
 
-    def piece(self, text: str = "", thoughts: str = "", calls: Sequence[ToolCalled] = ()) -> bytes:
-        """A line that is not the last one."""
-        return line(self._frame() | self.of(text, thoughts, calls) | {"done": False})
+    def _piece(self, said: Json) -> bytes:
+        return line(self._frame() | said | {"done": False})
 
-    def whole(
-        self, done: Done, text: str = "", thoughts: str = "", calls: Sequence[ToolCalled] = ()
-    ) -> Json:
-        """The whole answer; behind a stream its last line."""
+    def _end(self, done: Done, said: Json) -> Json:
         timing, usage = done.timing, done.usage
-        return self.over(
-            "length" if done.reason in {"length", "deadline"} else "stop",
-            self.of(text, thoughts, calls),
-        ) | {
+        return self.over("length" if done.reason in {"length", "deadline"} else "stop", said) | {
             "total_duration": _ns(timing.total_ms),
             "load_duration": _ns(timing.load_ms),
             "prompt_eval_count": usage.prompt_tokens,
@@ -176,18 +200,14 @@ class Answer:
             "cache_hit": usage.cache_hit,
         }
 
-    def over(self, reason: str, said: Json | None = None) -> Json:
-        """The end, and why it is one."""
-        return self._frame() | (said or self.of()) | {"done": True, "done_reason": reason}
-
     def _frame(self) -> Json:
-        return {"model": self._model, "created_at": moment(datetime.now(UTC).timestamp())}
+        return {"model": self.model, "created_at": moment(datetime.now(UTC).timestamp())}
 
 
-class ChatAnswer(Answer):
+class ChatAnswer(GenerateAnswer):
     """The lines of `chat`."""
 
-    def of(self, text: str = "", thoughts: str = "", calls: Sequence[ToolCalled] = ()) -> Json:
+    def said(self, text: str = "", thoughts: str = "", calls: Sequence[ToolCalled] = ()) -> Json:
         """The members that say something."""
         said: OllamaSaid = {"role": "assistant", "content": text}
         if thoughts:

@@ -3,27 +3,26 @@
 import base64
 from array import array
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from rkllmd.errors import Code, RequestError, RkllmdError, StateError
+from rkllmd.errors import Code, RequestError
 from rkllmd.protocol.messages import (
     Chat,
     Complete,
     Done,
     Embed,
-    Event,
     ModelList,
     ModelShow,
     Prefill,
     Timing,
     Usage,
 )
-from rkllmd.transport.http.errors import body_of
+from rkllmd.transport.http.answers import answered
 from rkllmd.transport.http.exchange import Exchange
-from rkllmd.transport.http.openai_answers import Answer, ChatAnswer, CompletionAnswer, sse
+from rkllmd.transport.http.openai_answers import ChatAnswer, CompletionAnswer, OpenAiAnswer
 from rkllmd.transport.http.openai_bodies import (
     ChatBody,
     CompletionBody,
@@ -31,7 +30,7 @@ from rkllmd.transport.http.openai_bodies import (
     GenerationBody,
 )
 from rkllmd.transport.http.openai_shapes import Embeddings, ShownModel, ShownModels
-from rkllmd.transport.http.streams import SSE, Stream
+from rkllmd.transport.http.streams import SSE
 
 
 async def models(exchange: Exchange) -> web.Response:
@@ -49,14 +48,12 @@ async def model(exchange: Exchange) -> web.Response:
 
 async def chat(exchange: Exchange, body: ChatBody) -> web.StreamResponse:
     """Answer a conversation; with `max_tokens` 0, prepare for it."""
-    model = body.model or await exchange.default_model()
-    return await _answer(exchange, body, body.request(), ChatAnswer(model))
+    return await _answer(exchange, body, body.request(), ChatAnswer)
 
 
 async def completions(exchange: Exchange, body: CompletionBody) -> web.StreamResponse:
     """Go on with a text, without a chat template."""
-    model = body.model or await exchange.default_model()
-    return await _answer(exchange, body, body.request(), CompletionAnswer(model))
+    return await _answer(exchange, body, body.request(), CompletionAnswer)
 
 
 async def embeddings(exchange: Exchange, body: EmbeddingBody) -> web.Response:
@@ -88,26 +85,15 @@ async def embedded(exchange: Exchange, request: Embed, dimensions: int | None) -
 
 
 async def _answer(
-    exchange: Exchange, body: GenerationBody, request: Chat | Complete | Prefill, answer: Answer
+    exchange: Exchange,
+    body: GenerationBody,
+    request: Chat | Complete | Prefill,
+    kind: type[OpenAiAnswer],
 ) -> web.StreamResponse:
-    if not body.stream:
-        return exchange.json(answer.whole(await _ask(exchange, request, answer.collect)))
-    async with Stream(exchange, SSE, answer.filler) as stream:
-
-        async def deliver(event: Event) -> None:
-            for chunk in answer.chunks(event):
-                await stream.send(chunk)
-
-        try:
-            done = await _ask(exchange, request, deliver)
-            for chunk in answer.last(done, with_usage=body.stream_options.include_usage):
-                await stream.send(chunk)
-        except RkllmdError as error:
-            if not stream.begun:
-                raise
-            with suppress(StateError):
-                await stream.send(sse(body_of(error)))
-        return stream.response()
+    model = body.model or await exchange.default_model()
+    answer = kind(model, with_usage=body.stream_options.include_usage)
+    ask = partial(_ask, exchange, request)
+    return await answered(exchange, ask, answer, SSE if body.stream else None)
 
 
 async def _ask(exchange: Exchange, request: Chat | Complete | Prefill, deliver: Any) -> Done:

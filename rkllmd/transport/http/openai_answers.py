@@ -9,11 +9,15 @@ where it was asked for; `[DONE]`.
 
 import secrets
 import time
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rkllmd.errors import RkllmdError
 from rkllmd.protocol.codec import to_json
 from rkllmd.protocol.messages import Delta, Done, Event, ToolCalled
+from rkllmd.transport.http.answers import Answer
+from rkllmd.transport.http.errors import body_of
 from rkllmd.transport.http.openai_shapes import MadeCall, Timings, TokenUsage
 
 FINISH_REASONS = {"cancelled": "stop", "deadline": "length"}
@@ -22,7 +26,7 @@ FINISH_REASONS = {"cancelled": "stop", "deadline": "length"}
 Json = dict[str, Any]
 
 
-class Answer:
+class OpenAiAnswer(Answer):
     """What chat completions and completions have in common."""
 
     prefix: str
@@ -32,25 +36,12 @@ class Answer:
     chunk_kind: str
     """`object` of a chunk."""
 
-    def __init__(self, model: str) -> None:
-        self.thoughts = ""
-        self.calls: list[ToolCalled] = []
-        self._model = model
+    def __init__(self, model: str, *, with_usage: bool) -> None:
+        super().__init__(model)
+        self._with_usage = with_usage
         self._id = f"{self.prefix}-{secrets.token_hex(12)}"
         self._created = int(time.time())
         self._has_begun = False
-
-    # A plain answer.
-
-    async def collect(self, event: Event) -> None:
-        """Keep of an event what the end of the answer does not have."""
-        match event:
-            case Delta(text, "thinking"):
-                self.thoughts += text
-            case ToolCalled():
-                self.calls.append(event)
-            case _:
-                pass
 
     def whole(self, done: Done) -> Json:
         """The plain answer."""
@@ -61,8 +52,6 @@ class Answer:
             "timings": timings(done),
             **_warnings(done),
         }
-
-    # A stream.
 
     def chunks(self, event: Event) -> Iterator[bytes]:
         """What an event becomes."""
@@ -75,32 +64,36 @@ class Answer:
         """A chunk that says nothing."""
         return b"".join(self._begin()) or self._chunk(self.empty())
 
-    def last(self, done: Done, *, with_usage: bool) -> Iterator[bytes]:
+    def last(self, done: Done) -> Iterator[bytes]:
         """The end of the stream."""
         yield from self._begin()
         yield self._chunk(self.empty(), _reason(done), timings=timings(done), **_warnings(done))
-        if with_usage:
-            frame = self._frame(self.chunk_kind, self._model)
+        if self._with_usage:
+            frame = self._frame(self.chunk_kind, self.model)
             yield sse(frame | {"choices": [], "usage": usage(done), "timings": timings(done)})
         yield b"data: [DONE]\n\n"
 
+    def broken_off(self, error: RkllmdError) -> bytes:
+        """The error in the place of a chunk."""
+        return sse(body_of(error))
+
     # What differs.
 
+    @abstractmethod
     def said(self, done: Done) -> Json:
         """The answer in its choice."""
-        raise NotImplementedError
 
+    @abstractmethod
     def first(self) -> Json | None:
         """What goes before everything else."""
-        raise NotImplementedError
 
+    @abstractmethod
     def empty(self) -> Json:
         """A piece that says nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delta(self, event: Event) -> Json | None:
         """The piece that an event is."""
-        raise NotImplementedError
 
     def _begin(self) -> Iterator[bytes]:
         first, had_begun = self.first(), self._has_begun
@@ -110,13 +103,13 @@ class Answer:
 
     def _chunk(self, piece: Json, reason: str | None = None, **besides: Any) -> bytes:
         choice = {"index": 0, **piece, "logprobs": None, "finish_reason": reason}
-        return sse(self._frame(self.chunk_kind, self._model) | {"choices": [choice]} | besides)
+        return sse(self._frame(self.chunk_kind, self.model) | {"choices": [choice]} | besides)
 
     def _frame(self, kind: str, model: str) -> Json:
         return {"id": self._id, "object": kind, "created": self._created, "model": model}
 
 
-class ChatAnswer(Answer):
+class ChatAnswer(OpenAiAnswer):
     """Of chat completions."""
 
     prefix = "chatcmpl"
@@ -156,7 +149,7 @@ class ChatAnswer(Answer):
                 return None
 
 
-class CompletionAnswer(Answer):
+class CompletionAnswer(OpenAiAnswer):
     """Of completions."""
 
     prefix = "cmpl"

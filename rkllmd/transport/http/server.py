@@ -157,7 +157,8 @@ class HttpServer:
         what = f"{http.method} {ascii(http.rel_url.raw_path)[1:-1][:PATH_CHARACTERS_MAX]}"
         who = f"pid {caller.pid} uid {caller.uid}" if caller.uid is not None else caller.user
         milliseconds = (asyncio.get_running_loop().time() - began) * 1000
-        is_news = http.method not in {"GET", "HEAD"} or status >= 400
+        # Who asks whether we are ready asks often, and is told 503 until we are.
+        is_news = http.method not in {"GET", "HEAD"} or status in range(400, 500)
         level = logging.INFO if is_news else logging.DEBUG
         journal.log(level, "%s %d, %.0f ms, %s [%s]", what, status, milliseconds, who, exchange.id)
 
