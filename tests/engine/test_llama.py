@@ -191,3 +191,17 @@ def test_big_cores_are_those_of_a_capacity_near_the_greatest(tmp_path, monkeypat
         file.parent.mkdir(parents=True)
         file.write_text(f"{capacity}\n")
     assert big_cores(tmp_path) == {4, 5, 6, 7}
+
+
+def test_numbers_that_are_not_finite_end_a_run(folder):
+    path = folder / "infinite.gguf"
+    described = metadata(Sizes())
+    parts = tensors(Sizes(), described, 0)
+    parts["output_norm.weight"][:] = np.nan
+    write_gguf(path, described, parts)
+    broken = load(path)
+    with pytest.raises(RkllmdError, match="not finite") as found:
+        answer(broken, broken.tokenize(QUESTION), 3)
+    assert found.value.code is Code.ENGINE_ERROR
+    assert broken.held().units == 0
+    broken.close()

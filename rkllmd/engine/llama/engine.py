@@ -25,7 +25,7 @@ from rkllmd.engine.constraint import Course
 from rkllmd.engine.contract import OnProgress
 from rkllmd.engine.llama.library import Library
 from rkllmd.engine.llama.need import read_head, refuse_what_does_not_fit
-from rkllmd.engine.llama.sampler import Sampler
+from rkllmd.engine.llama.sampler import Logits, Sampler
 from rkllmd.engine.llama.state import SEQUENCE, identity, read_state, write_state
 from rkllmd.engine.measures import milliseconds, resident_bytes
 from rkllmd.engine.stepwise import Rows, StepwiseEngine, Tokens, capabilities
@@ -64,6 +64,8 @@ class LlamaEngine(StepwiseEngine):
         self._library, self._call = library, library.call
         self._model: int | None = None
         self._context: int | None = None
+        self._logits_place = 0
+        self._logits_seen: Logits
         path = Path(spec.model_path)
         head = read_head(library, path)
         self._window, notes = context_of(spec, head.context_trained)
@@ -224,17 +226,20 @@ class LlamaEngine(StepwiseEngine):
         context = self._context
 
         def choose() -> int:
-            if course.binds:
-                course.restrict(self._logits())
-            return sampler.choose(context)
+            logits = self._logits(context)
+            course.restrict(logits)
+            return sampler.choose(context, logits)
 
         with closing(Sampler(self._library, sampling, before)) as sampler:
             yield choose
 
-    def _logits(self) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
+    def _logits(self, context: int) -> Logits:
         """Those that the next token will be chosen from, in their own place."""
-        found = self._call.get_logits_ith(self._context, -1)
-        return np.ctypeslib.as_array(found, (self._vocabulary,))
+        place = self._call.get_logits_ith(context, -1)
+        if place != self._logits_place:
+            numbers = (ctypes.c_float * self._vocabulary).from_address(place)
+            self._logits_place, self._logits_seen = place, np.ctypeslib.as_array(numbers)
+        return self._logits_seen
 
     def _ends(self, token: int) -> bool:
         return bool(self._call.vocab_is_eog(self._words, token))

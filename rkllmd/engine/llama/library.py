@@ -119,7 +119,7 @@ FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_batch_get_one": (Batch, (Tokens, c_int32)),
     "llama_decode": (c_int32, (c_void_p, Batch)),
-    "llama_get_logits_ith": (POINTER(c_float), (c_void_p, c_int32)),
+    "llama_get_logits_ith": (c_void_p, (c_void_p, c_int32)),
     "llama_set_embeddings": (None, (c_void_p, c_bool)),
     "llama_get_embeddings_ith": (POINTER(c_float), (c_void_p, c_int32)),
     "llama_state_seq_get_size": (c_size_t, (c_void_p, c_int32)),
