@@ -209,7 +209,10 @@ def find_library() -> Path:
     folders = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
     found = [file for folder in folders for file in Path(folder).glob("xllamacpp*.so")]
     if not found:
-        raise ImportError("llama.cpp is not installed (pip install 'rkllmd[llama]')")
+        raise EngineError(
+            Code.LOAD_FAILED,
+            "llama.cpp, which runs this model, is not installed (pip install 'rkllmd[llama]')",
+        )
     return found[0]
 
 
