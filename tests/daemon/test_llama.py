@@ -1,6 +1,7 @@
 """A model on the llama engine, through a daemon: answers, caches and what is known of it."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,8 @@ import pytest
 
 from rkllmd.client import DaemonError
 from tests.daemon.household import ROOT
+from tools.gguf_write import gguf
+from tools.random_model import Sizes, metadata, tensors
 
 
 def test_llama_answers_from_a_cache_that_outlives_a_restart(household):
@@ -61,3 +64,29 @@ def test_without_the_extras_everybody_is_told_what_to_install(household, parrot,
     environment = {**os.environ, **without_extras}
     told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert f"problem model whale: {wanted}" in told.stdout
+
+
+def test_a_file_that_is_no_model_is_told_and_harms_nobody(household, parrot):
+    whole, described = parrot.read_bytes(), metadata(Sizes())
+    asserted = {**described, "llama.attention.layer_norm_rms_epsilon": float("nan")}
+    broken = (
+        ("cut", whole[: len(whole) // 2], "data is not within the file bounds"),
+        ("named", b"nope" + whole[4:], "invalid magic characters: 'nope'"),
+        ("counted", whole[:8] + b"\xff" * 16 + whole[24:], "number of tensors is -1"),
+        ("layered", gguf({**described, "llama.block_count": 1 << 31}, {}), "2147483648 layers"),
+        ("asserted", gguf(asserted, tensors(Sizes(), described, 0)), "SIGABRT.*eps >= 0"),
+    )
+    for name, data, _ in broken:
+        file = household.add_model(name, parrot)
+        file.write_bytes(data)
+        (file.parent / "model.yaml").write_text("engine: llama\n")
+    household.settings += ["models.default=parrot", "engine.restarts_max=1"]
+    household.start()
+    for name, _, words in broken:
+        with pytest.raises(DaemonError, match=words) as refused:
+            household.greedy("hello", model=name)
+        assert refused.value.code in ("load_failed", "engine_crashed")
+        (shown,) = household.ask("model.show", model=name)["models"]
+        assert shown["state"] == "failed"
+        assert re.search(words, shown["reason"])
+    assert household.greedy("hello")["reason"] == "length"

@@ -145,14 +145,20 @@ def test_an_adapter_that_is_none_is_refused(model_path, folder):
 def test_what_is_no_model_is_refused_in_words(folder):
     described = metadata(Sizes())
     whole = gguf(described, tensors(Sizes(), described, 0))
+    whole_head = dict(described)
     del described["llama.context_length"]
     nameless = gguf(described, {})
+    layers = {count: gguf({**whole_head, "llama.block_count": count}, {}) for count in (0, 1 << 31)}
     for data, words in (
         (b"", "no GGUF file"),
         (b"something else", "no GGUF file"),
         (whole[:5000], "no GGUF file"),
         (whole[:-5000], "cannot load"),
         (nameless, "no llama.context_length"),
+        (layers[0], "it has 0 layers"),
+        (layers[1 << 31], "it has 2147483648 layers"),
+        (gguf({**whole_head, "llama.attention.head_count": 0}, {}), "cannot load"),
+        (b"GGUF\x03\0\0\0" + b"\xff" * 500, "no GGUF file"),
     ):
         path = folder / "damaged.gguf"
         path.write_bytes(data)

@@ -5,6 +5,7 @@ let them be handed over in a bigger buffer: the callee writes, or reads, as much
 """
 
 import ctypes
+import os
 import struct
 import sys
 from collections import deque
@@ -153,6 +154,8 @@ class Library:
     """The loaded library: `call` has its functions without their `llama_`."""
 
     def __init__(self) -> None:
+        # A failed assertion would call a debugger before it ends the process, which waits for it.
+        os.environ["GGML_NO_BACKTRACE"] = "1"
         path = find_library()
         self.version = version("xllamacpp")
         try:
