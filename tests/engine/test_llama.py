@@ -1,5 +1,7 @@
 """The llama engine beyond the contract: what it loads and refuses, and that it computes right."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -187,6 +189,17 @@ def test_the_head_says_what_a_model_needs(model_path):
     assert head.need(512, 64) - head.need(0, 64) == 512 * token
     assert head.need(0, 0) == model_path.stat().st_size < MIB
     assert (head.context_trained, head.vocabulary) == (sizes.context, sizes.vocabulary)
+
+
+def test_it_stays_on_the_cores_that_are_named(model_path):
+    allowed = os.sched_getaffinity(0)
+    try:
+        load(model_path, options={"cpus": [min(allowed)]}).close()
+        assert os.sched_getaffinity(0) == {min(allowed)}
+        with pytest.raises(RkllmdError, match=f"found 1023, allowed: {min(allowed)}"):
+            load(model_path, options={"cpus": [1023]})
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def test_big_cores_are_those_of_a_capacity_near_the_greatest(tmp_path, monkeypatch):

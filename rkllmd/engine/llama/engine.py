@@ -13,7 +13,7 @@ import ctypes
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -71,9 +71,7 @@ class LlamaEngine(StepwiseEngine):
         self._window, notes = context_of(spec, head.context_trained)
         needed_bytes = head.need(self._window, CHUNK_TOKENS)
         refuse_what_does_not_fit(needed_bytes, self._window)
-        cores = frozenset(spec.options.get("cpus") or ()) or big_cores()
-        if spec.threads is None:
-            os.sched_setaffinity(0, cores)
+        cores = stay_on(spec.options.get("cpus") or ())
         try:
             self._open(path, spec.threads or len(cores), pools=head.pools)
             self._adapters = self._adapt(spec.lora)
@@ -271,3 +269,17 @@ class LlamaEngine(StepwiseEngine):
         found = ctypes.create_string_buffer(PIECE_BYTES)
         self._call.model_meta_val_str(self._model, key.encode(), found, len(found))
         return found.value.decode(errors="replace")
+
+
+def stay_on(cpus: Iterable[int]) -> frozenset[int]:
+    """Keep the process on these cores, or on the big ones where none are named."""
+    cores = frozenset(cpus) or big_cores()
+    try:
+        os.sched_setaffinity(0, cores)
+    except OSError as problem:
+        raise EngineError(
+            Code.LOAD_FAILED,
+            f"cpus: found {', '.join(map(str, sorted(cores)))}, allowed:"
+            f" {', '.join(map(str, sorted(os.sched_getaffinity(0))))}.",
+        ) from problem
+    return cores
