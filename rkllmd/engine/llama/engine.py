@@ -62,8 +62,7 @@ class LlamaEngine(StepwiseEngine):
         super().__init__()
         start = time.perf_counter()
         self._library, self._call = library, library.call
-        self._model: int | None = None
-        self._context: int | None = None
+        self._model = self._context = 0
         self._logits_place = 0
         self._logits_seen: Logits
         path = Path(spec.model_path)
@@ -170,7 +169,7 @@ class LlamaEngine(StepwiseEngine):
             self._call.free(self._context)
         if self._model:
             self._call.model_free(self._model)
-        self._context = self._model = None
+        self._context = self._model = 0
 
     def _cut(self, kept: int) -> None:
         if self._call.memory_seq_rm(self._memory, SEQUENCE, kept, -1):
@@ -220,20 +219,17 @@ class LlamaEngine(StepwiseEngine):
     def _choosing(
         self, sampling: Sampling, course: Course, before: Tokens
     ) -> Iterator[Callable[[], int]]:
-        assert self._context is not None, "an engine that was closed says nothing"
-        context = self._context
-
         def choose() -> int:
-            logits = self._logits(context)
+            logits = self._logits()
             course.restrict(logits)
-            return sampler.choose(context, logits)
+            return sampler.choose(self._context, logits)
 
         with closing(Sampler(self._library, sampling, before)) as sampler:
             yield choose
 
-    def _logits(self, context: int) -> Logits:
+    def _logits(self) -> Logits:
         """Those that the next token will be chosen from, in their own place."""
-        place = self._call.get_logits_ith(context, -1)
+        place = self._call.get_logits_ith(self._context, -1)
         if place != self._logits_place:
             numbers = (ctypes.c_float * self._vocabulary).from_address(place)
             self._logits_place, self._logits_seen = place, np.ctypeslib.as_array(numbers)
@@ -252,11 +248,9 @@ class LlamaEngine(StepwiseEngine):
             room = -count
 
     def _write_state(self, path: Path) -> None:
-        assert self._context is not None, "an engine that was closed saves nothing"
         write_state(path, self._library, self._context, self._identity, self.held())
 
     def _read_state(self, path: Path) -> Tokens:
-        assert self._context is not None, "an engine that was closed loads nothing"
         return read_state(path, self._library, self._context, self._identity, self._window).tokens
 
     def _name(self, token: int) -> str:
