@@ -72,8 +72,8 @@ def by_http(home, **members):
     yield text_told, choices[-1]["finish_reason"]
     options = {"num_predict": members["max_tokens"], "temperature": members["temperature"]}
     body = {"messages": [{"role": "user", "content": text}], "format": schema, "options": options}
-    for stream in (True, False):
-        lines = home.http.post("/api/chat", {**body, "stream": stream}).lines
+    whole = home.http.post("/api/chat", {**body, "stream": False}).json
+    for lines in ([whole], home.http.post("/api/chat", body).lines):
         yield "".join(line["message"]["content"] for line in lines), lines[-1]["done_reason"]
 
 

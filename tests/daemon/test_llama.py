@@ -63,7 +63,8 @@ def test_without_the_extras_everybody_is_told_what_to_install(household, parrot,
     command += ["--config", household.folder / "rkllmd.yaml"]
     environment = {**os.environ, **without_extras}
     told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert f"problem model whale: {wanted}" in told.stdout
+    assert "problem model whale: it needs llama.cpp, which is not installed" in told.stdout
+    assert "pip install 'rkllmd[llama]'" in told.stdout
 
 
 def test_a_file_that_is_no_model_is_told_and_harms_nobody(household, parrot):
