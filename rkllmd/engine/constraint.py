@@ -184,7 +184,10 @@ def grammar_of(forms: Sequence[Form], schemas: Sequence[Any]) -> str:
 
 def unkept(reason: str) -> RequestError:
     """The error for a form that is not begun."""
-    return RequestError(Code.UNSUPPORTED, f"The form that is asked for cannot be kept: {reason}.")
+    return RequestError(
+        Code.UNSUPPORTED,
+        f"The form that is asked for cannot be kept: {reason[:REASON_CHARACTERS_MAX]}.",
+    )
 
 
 def quoted(text: str) -> str:
