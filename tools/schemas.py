@@ -95,7 +95,9 @@ def named(chance: random.Random, depth: int) -> Any:
     patterns = {"^[a-c]{1,2}$": flag, "^[0-9]$": fixed, "^Ü$": integer}
     return {
         "type": "object",
-        "properties": {"b": flag(chance, depth)},
+        "properties": {"b": {"type": ["boolean", "null"]}},
+        "required": ["b"],
+        "maxProperties": 1 + chance.randrange(3),
         "patternProperties": {name: kind(chance, depth) for name, kind in patterns.items()},
         "additionalProperties": False,
     }

@@ -66,10 +66,6 @@ class Course(Protocol):
     """One answer's way through its form."""
 
     @property
-    def binds(self) -> bool:
-        """Whether there is a form at all."""
-
-    @property
     def complete(self) -> bool:
         """Whether nothing more may come."""
 
@@ -83,7 +79,6 @@ class Course(Protocol):
 class Free:
     """The way of an answer without a form."""
 
-    binds = False
     complete = False
 
     def restrict(self, logits: npt.NDArray[np.float32]) -> None:
@@ -95,8 +90,6 @@ class Free:
 
 class Bound:
     """The way of an answer through its form."""
-
-    binds = True
 
     def __init__(self, matcher: Any, begun: Iterable[int]) -> None:
         self._matcher = matcher
@@ -191,7 +184,10 @@ def grammar_of(forms: Sequence[Form], schemas: Sequence[Any]) -> str:
 
 def unkept(reason: str) -> RequestError:
     """The error for a form that is not begun."""
-    return RequestError(Code.UNSUPPORTED, f"The form that is asked for cannot be kept: {reason}.")
+    return RequestError(
+        Code.UNSUPPORTED,
+        f"The form that is asked for cannot be kept: {reason[:REASON_CHARACTERS_MAX]}.",
+    )
 
 
 def quoted(text: str) -> str:

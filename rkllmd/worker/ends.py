@@ -3,10 +3,13 @@
 import signal
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 
 from rkllmd.errors import Code, WorkerLost
 
 LINES_TOLD = 5
+FAULT_REPORT = "Fatal Python error"
+"""So begins what Python prints of a crash, with stacks; the engine's last word is before it."""
 
 
 class EndKind(StrEnum):
@@ -56,7 +59,8 @@ class WorkerEnd:
         """What a call is told that was open when the worker ended."""
         code = Code.ENGINE_HUNG if self.kind is EndKind.SILENCE else Code.ENGINE_CRASHED
         told = list(self.last_lines[-LINES_TOLD:])
-        said = f"; it last printed: {told[-1]}" if told else ""
+        own = list(takewhile(lambda line: not line.startswith(FAULT_REPORT), self.last_lines))
+        said = f"; it last printed: {(own or told)[-1]}" if told else ""
         return WorkerLost(code, f"{self.sentence}{said}", end=str(self.kind), last_lines=told)
 
 

@@ -1,12 +1,24 @@
-"""Answers that are held to a form, on the engine that everybody has."""
+"""Answers that are held to a form, on both engines that can: they fit, or end with `length`."""
 
 import json
 
 import pytest
-from jsonschema import validate
+from jsonschema import ValidationError, validate
 
 from rkllmd.client import DaemonError
-from tests.daemon.household import SYSTEM
+from tests.daemon.household import SYSTEM, Household
+from tests.http.conftest import served
+
+
+@pytest.fixture(scope="module", params=["tiny", "llama"])
+def running(request, tmp_path_factory, parrot):
+    """A daemon for tests that change nothing in it, on each engine."""
+    home = served(Household(tmp_path_factory.mktemp("home"), parrot), "engine.threads=1")
+    (home.models / "parrot" / "model.yaml").write_text(f"engine: {request.param}\n")
+    home.start(PYTHONDEVMODE="1")
+    yield home
+    home.close()
+
 
 LIGHT = {
     "type": "object",
@@ -34,6 +46,82 @@ def test_an_answer_fits_its_schema(running, seed):
     done = running.ask(text="light", format=LIGHT, max_tokens=100, temperature=1.5, seed=seed)
     assert done["reason"] == "stop"
     validate(json.loads(done["text"]), LIGHT)
+
+
+def by_socket(home, **members):
+    """An answer by each way of telling it on the socket, as text and reason."""
+    for stream in ("tokens", "sentences", "both", False):
+        with home.client() as client:
+            *events, done = client.events("chat", stream=stream, **members)
+        deltas = [event["text"] for event in events if event["event"] == "delta"]
+        if deltas and "speech" not in members:
+            assert "".join(deltas) == done["text"]
+        yield done["text"], done["reason"]
+
+
+def by_http(home, **members):
+    """The same over HTTP, as OpenAI and as Ollama have it."""
+    schema, text = members.pop("format"), members.pop("text")
+    members = {name: value for name, value in members.items() if name not in ("session", "stop")}
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}}
+    whole = home.http.chat(text, response_format=wanted, **members).json["choices"][0]
+    yield whole["message"]["content"], whole["finish_reason"]
+    *chunks, _ = home.http.chat(text, response_format=wanted, stream=True, **members).events
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    text_told = "".join(choice["delta"].get("content") or "" for choice in choices)
+    yield text_told, choices[-1]["finish_reason"]
+    options = {"num_predict": members["max_tokens"], "temperature": members["temperature"]}
+    body = {"messages": [{"role": "user", "content": text}], "format": schema, "options": options}
+    whole = home.http.post("/api/chat", {**body, "stream": False}).json
+    for lines in ([whole], home.http.post("/api/chat", body).lines):
+        yield "".join(line["message"]["content"] for line in lines), lines[-1]["done_reason"]
+
+
+@pytest.mark.parametrize("most", [6, 100])
+@pytest.mark.parametrize("temperature", [0, 1.5])
+def test_by_whatever_way_an_answer_fits_or_ends_with_length(running, temperature, most):
+    members = {"text": "light", "format": LIGHT, "max_tokens": most, "temperature": temperature}
+    for told in (
+        *by_socket(running, **members, stop=["room"]),
+        *by_socket(running, **members, system=SYSTEM, session="a"),
+        *by_socket(running, **members, use_cache=False, speech=True),
+        *by_http(running, **members),
+    ):
+        text, reason = told
+        assert reason == ("length" if most == 6 else "stop"), told
+        if reason == "stop":
+            validate(json.loads(text), LIGHT)
+
+
+def test_what_looks_like_a_mark_is_a_text_in_a_form(running):
+    """Marks of thoughts, calls and ends are no marks within an answer's JSON."""
+    for word in ("<think>a</think>", "<tool_call>\n{}\n</tool_call>", "<|im_end|>", "A. B. **c**"):
+        done = running.greedy("light", format={"const": word}, max_tokens=200)
+        assert (json.loads(done["text"]), done["reason"]) == (word, "stop")
+        parameters = {"properties": {"a": {"const": word}}, "required": ["a"]}
+        with running.client() as client:
+            events = list(
+                client.events(
+                    "chat", text="light", tools=[tool("say", parameters)], tool_choice="required",
+                    max_tokens=300,
+                )
+            )  # fmt: skip
+        called = [event["arguments"] for event in events if event["event"] == "tool_call"]
+        assert called == [{"a": word}], events[-1]
+
+
+def test_a_cancelled_answer_leaves_the_next_one_whole(running):
+    schema = {"type": "array", "items": LIGHT, "minItems": 10_000}
+    with running.client() as client:
+        stream = client.events("chat", text="light", format=schema, session="c", stream="tokens")
+        next(event for event in stream if event["event"] == "delta")
+        assert running.ask("cancel", session="c")["cancelled"] == 1
+        *_, done = stream
+    assert done["reason"] == "cancelled"
+    with pytest.raises((ValidationError, json.JSONDecodeError)):
+        validate(json.loads(done["text"]), schema)
+    again = running.greedy("light", format=LIGHT, max_tokens=100, session="c")
+    validate(json.loads(again["text"]), LIGHT)
 
 
 def test_complete_can_be_held_to_a_form_too(running):
@@ -109,7 +197,9 @@ def test_a_form_goes_on_where_others_took_the_worker(running):
 
 def test_what_cannot_be_kept_is_refused_in_words(running):
     for members, code, words in (
-        ({"format": {"not": {"type": "null"}}}, "unsupported", "Unimplemented keys"),
+        ({"format": {"not": {"type": "null"}}}, "unsupported", '"not"'),
+        ({"format": {"type": "integer", "multipleOf": 1 << 50}}, "unsupported", "multipleOf"),
+        ({"format": {"$ref": "#"}}, "unsupported", "nothing fits it"),
         ({"format": {"type": "string", "pattern": "(?=a)"}}, "unsupported", "look-around"),
         ({"format": {"enum": []}}, "unsupported", "cannot be kept"),
         ({"format": {"$ref": "http://127.0.0.1:1/x"}}, "unsupported", "not present in a registry"),

@@ -1,5 +1,7 @@
 """The llama engine beyond the contract: what it loads and refuses, and that it computes right."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -145,14 +147,20 @@ def test_an_adapter_that_is_none_is_refused(model_path, folder):
 def test_what_is_no_model_is_refused_in_words(folder):
     described = metadata(Sizes())
     whole = gguf(described, tensors(Sizes(), described, 0))
+    whole_head = dict(described)
     del described["llama.context_length"]
     nameless = gguf(described, {})
+    layers = {count: gguf({**whole_head, "llama.block_count": count}, {}) for count in (0, 1 << 31)}
     for data, words in (
         (b"", "no GGUF file"),
         (b"something else", "no GGUF file"),
         (whole[:5000], "no GGUF file"),
         (whole[:-5000], "cannot load"),
         (nameless, "no llama.context_length"),
+        (layers[0], "it has 0 layers"),
+        (layers[1 << 31], "it has 2147483648 layers"),
+        (gguf({**whole_head, "llama.attention.head_count": 0}, {}), "cannot load"),
+        (b"GGUF\x03\0\0\0" + b"\xff" * 500, "no GGUF file"),
     ):
         path = folder / "damaged.gguf"
         path.write_bytes(data)
@@ -183,6 +191,17 @@ def test_the_head_says_what_a_model_needs(model_path):
     assert (head.context_trained, head.vocabulary) == (sizes.context, sizes.vocabulary)
 
 
+def test_it_stays_on_the_cores_that_are_named(model_path):
+    allowed = os.sched_getaffinity(0)
+    try:
+        load(model_path, options={"cpus": [min(allowed)]}).close()
+        assert os.sched_getaffinity(0) == {min(allowed)}
+        with pytest.raises(RkllmdError, match=f"found 1023, allowed: {min(allowed)}"):
+            load(model_path, options={"cpus": [1023]})
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
 def test_big_cores_are_those_of_a_capacity_near_the_greatest(tmp_path, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: frozenset(range(8)))
     assert big_cores(tmp_path) == frozenset(range(8))
@@ -191,3 +210,17 @@ def test_big_cores_are_those_of_a_capacity_near_the_greatest(tmp_path, monkeypat
         file.parent.mkdir(parents=True)
         file.write_text(f"{capacity}\n")
     assert big_cores(tmp_path) == {4, 5, 6, 7}
+
+
+def test_numbers_that_are_not_finite_end_a_run(folder):
+    path = folder / "infinite.gguf"
+    described = metadata(Sizes())
+    parts = tensors(Sizes(), described, 0)
+    parts["output_norm.weight"][:] = np.nan
+    write_gguf(path, described, parts)
+    broken = load(path)
+    with pytest.raises(RkllmdError, match="not finite") as found:
+        answer(broken, broken.tokenize(QUESTION), 3)
+    assert found.value.code is Code.ENGINE_ERROR
+    assert broken.held().units == 0
+    broken.close()

@@ -25,7 +25,14 @@ from rkllmd.errors import Code, RequestError, StorageError
 QUESTION = "Tell me about the kitchen."
 ANSWER_TOKENS = 24
 LONG_ANSWER_TOKENS = 400
-MEASURED = ("cold", "prefill", "live", "file", "speed", "cancel")
+MEASURED = {
+    "cold": "first token, with nothing of the prompt held",
+    "prefill": "reading the prompt then",
+    "live": "first token, with the prompt held",
+    "file": "first token, with the prompt's state from its file",
+    "speed": "writing the answer",
+    "cancel": "from a cancel to the answer's end",
+}
 UNITS = {"prefill": "tokens/s", "speed": "tokens/s"}
 
 Values = dict[str, list[float]]
@@ -110,13 +117,18 @@ def _compare(
         context.screen.json({"runs": context.options.runs, "compared": told})
         return
     rows: list[tuple[str, ...]] = [
-        ("engine", *(one["engine"] for one in shown), ""),
-        ("memory", *(size(one["memory"]) for one in shown), ""),
+        ("engine", *(one["engine"] for one in shown), "", ""),
+        (
+            "memory",
+            *(size(one["memory"]) for one in shown),
+            "",
+            "of its worker",
+        ),
     ]
-    for name in MEASURED:
+    for name, meaning in MEASURED.items():
         medians = [str(one[name]["median"]) if name in one else "" for one in results]
-        rows.append((name, *medians, UNITS.get(name, "ms")))
-    context.screen.table(("median of", *models, "unit"), rows)
+        rows.append((name, *medians, UNITS.get(name, "ms"), meaning))
+    context.screen.table(("median of", *models, "unit", "meaning"), rows)
 
 
 def _keep(values: list[float], value: float | None) -> None:
@@ -133,8 +145,11 @@ def _summary(name: str, values: Sequence[float]) -> dict[str, Any]:
 
 def _show(screen: Screen, results: Results) -> None:
     screen.table(
-        ("measured", "least", "median", "most", "unit"),
-        [(name, r["min"], r["median"], r["max"], r["unit"]) for name, r in results.items()],
+        ("measured", "least", "median", "most", "unit", "meaning"),
+        [
+            (name, r["min"], r["median"], r["max"], r["unit"], MEASURED[name])
+            for name, r in results.items()
+        ],
     )
 
 

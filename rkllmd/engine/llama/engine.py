@@ -13,7 +13,7 @@ import ctypes
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -25,7 +25,7 @@ from rkllmd.engine.constraint import Course
 from rkllmd.engine.contract import OnProgress
 from rkllmd.engine.llama.library import Library
 from rkllmd.engine.llama.need import read_head, refuse_what_does_not_fit
-from rkllmd.engine.llama.sampler import Sampler
+from rkllmd.engine.llama.sampler import Logits, Sampler
 from rkllmd.engine.llama.state import SEQUENCE, identity, read_state, write_state
 from rkllmd.engine.measures import milliseconds, resident_bytes
 from rkllmd.engine.stepwise import Rows, StepwiseEngine, Tokens, capabilities
@@ -62,16 +62,15 @@ class LlamaEngine(StepwiseEngine):
         super().__init__()
         start = time.perf_counter()
         self._library, self._call = library, library.call
-        self._model: int | None = None
-        self._context: int | None = None
+        self._model = self._context = 0
+        self._logits_place = 0
+        self._logits_seen: Logits
         path = Path(spec.model_path)
         head = read_head(library, path)
         self._window, notes = context_of(spec, head.context_trained)
         needed_bytes = head.need(self._window, CHUNK_TOKENS)
         refuse_what_does_not_fit(needed_bytes, self._window)
-        cores = frozenset(spec.options.get("cpus") or ()) or big_cores()
-        if spec.threads is None:
-            os.sched_setaffinity(0, cores)
+        cores = stay_on(spec.options.get("cpus") or ())
         try:
             self._open(path, spec.threads or len(cores), pools=head.pools)
             self._adapters = self._adapt(spec.lora)
@@ -170,7 +169,7 @@ class LlamaEngine(StepwiseEngine):
             self._call.free(self._context)
         if self._model:
             self._call.model_free(self._model)
-        self._context = self._model = None
+        self._context = self._model = 0
 
     def _cut(self, kept: int) -> None:
         if self._call.memory_seq_rm(self._memory, SEQUENCE, kept, -1):
@@ -220,21 +219,21 @@ class LlamaEngine(StepwiseEngine):
     def _choosing(
         self, sampling: Sampling, course: Course, before: Tokens
     ) -> Iterator[Callable[[], int]]:
-        assert self._context is not None, "an engine that was closed says nothing"
-        context = self._context
-
         def choose() -> int:
-            if course.binds:
-                course.restrict(self._logits())
-            return sampler.choose(context)
+            logits = self._logits()
+            course.restrict(logits)
+            return sampler.choose(self._context, logits)
 
         with closing(Sampler(self._library, sampling, before)) as sampler:
             yield choose
 
-    def _logits(self) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
+    def _logits(self) -> Logits:
         """Those that the next token will be chosen from, in their own place."""
-        found = self._call.get_logits_ith(self._context, -1)
-        return np.ctypeslib.as_array(found, (self._vocabulary,))
+        place = self._call.get_logits_ith(self._context, -1)
+        if place != self._logits_place:
+            numbers = (ctypes.c_float * self._vocabulary).from_address(place)
+            self._logits_place, self._logits_seen = place, np.ctypeslib.as_array(numbers)
+        return self._logits_seen
 
     def _ends(self, token: int) -> bool:
         return bool(self._call.vocab_is_eog(self._words, token))
@@ -249,11 +248,9 @@ class LlamaEngine(StepwiseEngine):
             room = -count
 
     def _write_state(self, path: Path) -> None:
-        assert self._context is not None, "an engine that was closed saves nothing"
         write_state(path, self._library, self._context, self._identity, self.held())
 
     def _read_state(self, path: Path) -> Tokens:
-        assert self._context is not None, "an engine that was closed loads nothing"
         return read_state(path, self._library, self._context, self._identity, self._window).tokens
 
     def _name(self, token: int) -> str:
@@ -266,3 +263,17 @@ class LlamaEngine(StepwiseEngine):
         found = ctypes.create_string_buffer(PIECE_BYTES)
         self._call.model_meta_val_str(self._model, key.encode(), found, len(found))
         return found.value.decode(errors="replace")
+
+
+def stay_on(cpus: Iterable[int]) -> frozenset[int]:
+    """Keep the process on these cores, or on the big ones where none are named."""
+    cores = frozenset(cpus) or big_cores()
+    try:
+        os.sched_setaffinity(0, cores)
+    except OSError as problem:
+        raise EngineError(
+            Code.LOAD_FAILED,
+            f"cpus: found {', '.join(map(str, sorted(cores)))}, allowed:"
+            f" {', '.join(map(str, sorted(os.sched_getaffinity(0))))}.",
+        ) from problem
+    return cores

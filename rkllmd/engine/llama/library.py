@@ -5,6 +5,7 @@ let them be handed over in a bigger buffer: the callee writes, or reads, as much
 """
 
 import ctypes
+import os
 import struct
 import sys
 from collections import deque
@@ -119,7 +120,7 @@ FUNCTIONS: dict[str, tuple[Any, Sequence[Any]]] = {
     "llama_memory_seq_rm": (c_bool, (c_void_p, c_int32, c_int32, c_int32)),
     "llama_batch_get_one": (Batch, (Tokens, c_int32)),
     "llama_decode": (c_int32, (c_void_p, Batch)),
-    "llama_get_logits_ith": (POINTER(c_float), (c_void_p, c_int32)),
+    "llama_get_logits_ith": (c_void_p, (c_void_p, c_int32)),
     "llama_set_embeddings": (None, (c_void_p, c_bool)),
     "llama_get_embeddings_ith": (POINTER(c_float), (c_void_p, c_int32)),
     "llama_state_seq_get_size": (c_size_t, (c_void_p, c_int32)),
@@ -153,6 +154,8 @@ class Library:
     """The loaded library: `call` has its functions without their `llama_`."""
 
     def __init__(self) -> None:
+        # A failed assertion would call a debugger before it ends the process, which waits for it.
+        os.environ["GGML_NO_BACKTRACE"] = "1"
         path = find_library()
         self.version = version("xllamacpp")
         try:
@@ -209,7 +212,10 @@ def find_library() -> Path:
     folders = spec.submodule_search_locations if spec and spec.submodule_search_locations else []
     found = [file for folder in folders for file in Path(folder).glob("xllamacpp*.so")]
     if not found:
-        raise ImportError("llama.cpp is not installed (pip install 'rkllmd[llama]')")
+        raise EngineError(
+            Code.LOAD_FAILED,
+            "llama.cpp, which runs this model, is not installed (pip install 'rkllmd[llama]')",
+        )
     return found[0]
 
 

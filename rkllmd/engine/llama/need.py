@@ -20,6 +20,7 @@ NUMBER_BYTES = 2
 """Of a key or a value."""
 ROWS_PER_TOKEN = 24
 """Floats of the model's width that are kept of each token in a chunk, measured as 12 to 20."""
+LAYERS_MAX = 1024
 UINT32, STRING, ARRAY = 4, 8, 9
 WORDS = {4, 5}
 """Array types whose numbers are 32-bit integers."""
@@ -64,12 +65,14 @@ def head_of(metadata: "Metadata", weights_bytes: int) -> Head:
     """What the metadata say."""
     own = metadata.text("general.architecture")
     layers = metadata.numbers(f"{own}.block_count")[0]
+    if not 1 <= layers <= LAYERS_MAX:
+        raise damaged(f"it has {layers} layers, allowed: 1 to {LAYERS_MAX}")
     width = metadata.numbers(f"{own}.embedding_length")[0]
     heads = metadata.numbers(f"{own}.attention.head_count", [1])
     kv_heads = metadata.numbers(f"{own}.attention.head_count_kv", heads)
     if len(kv_heads) != layers:
         kv_heads = kv_heads[:1] * layers
-    head_width = width // max(heads)
+    head_width = width // max(1, *heads)
     key = metadata.numbers(f"{own}.attention.key_length", [head_width])[0]
     value = metadata.numbers(f"{own}.attention.value_length", [head_width])[0]
     return Head(
