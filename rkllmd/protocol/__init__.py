@@ -84,6 +84,7 @@ Requests
     embed             input (a text or a list), model?,       ok{embeddings, dimensions, usage}
                       pooling? (last mean cls), normalize?
     tokenize          text, model?                            ok{tokens, count}
+    logits            prompt, model?, top? (20)               ok{logits, vocabulary, prompt_tokens}
     session.list                                              ok{sessions}
     session.show      session                                 ok{...}
     session.reset     session                                 ok{...}
@@ -198,6 +199,10 @@ Meaning
     `images` or `audio` says `unsupported`. Nothing with an image is kept: it is computed in every
     run, only cached text before the first one is used, `prefill` stops there, and a session
     remembers `(image)` in its place.
+
+    Logits. What may follow a text that is computed anew, to compare models and conversions by:
+    `logits` has {token, logit} for the likeliest, best first. Engines say in their capability
+    `logits` whether they can; the NPU's takes at most 1024 bytes.
 
     Tools. The client answers a `tool_call` with another `chat` in the same session whose messages
     are [{"role":"tool","call_id":...,"content":...}].

@@ -237,6 +237,19 @@ class Tokenize:
 
 
 @dataclass(frozen=True, slots=True)
+class Logits:
+    """What may follow a text, before any sampling; to compare models and conversions by."""
+
+    op: ClassVar[str] = "logits"
+    prompt: Text
+    """The text, short and without a chat template."""
+    model: Name | None = None
+    """The model; the default one when absent."""
+    top: Annotated[int, Range(1, 1_048_576)] = 20
+    """How many of the likeliest tokens are told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hello:
     """Who are you."""
 
@@ -437,7 +450,7 @@ class CacheVerify:
 
 Request = (
     Hello | Help | Ping | Status | Reload | LogLevel | Watch | Chat | Complete | Prefill | Cancel |
-    Embed | Tokenize | SessionList | SessionShow | SessionReset | SessionTruncate |
+    Embed | Tokenize | Logits | SessionList | SessionShow | SessionReset | SessionTruncate |
     ModelList | ModelShow | ModelLoad | ModelUnload | CacheList | CacheShow | CacheCreate |
     CacheBuild | CacheDelete | CacheVerify
 )  # fmt: skip

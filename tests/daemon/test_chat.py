@@ -365,3 +365,9 @@ def test_an_image_is_refused_by_an_engine_that_reads_text(running):
         with pytest.raises(DaemonError, match="takes no image: the tiny engine reads") as caught:
             running.ask(op, messages=[{"role": "user", "content": content}])
         assert caught.value.code == "unsupported"
+
+
+def test_logits_are_refused_by_an_engine_that_gives_none(running):
+    with pytest.raises(DaemonError, match="the tiny engine gives tokens only") as caught:
+        running.ask("logits", prompt="hello")
+    assert caught.value.code == "unsupported"

@@ -324,3 +324,15 @@ def test_a_model_without_tags_takes_no_image(npu):
         shown(npu, in_data(scene(1).npy), "what is this")
     assert caught.value.code == "unsupported"
     assert npu.greedy("hello")["event"] == "done"
+
+
+def test_logits_for_developers(npu):
+    npu.start()
+    expected = npu.greedy("hello")["text"]
+    found = npu.ask("logits", prompt="is the door shut", top=3)
+    logits = [one["logit"] for one in found["logits"]]
+    assert (len(logits), found["vocabulary"], found["prompt_tokens"]) == (3, 151936, 4)
+    assert logits == sorted(logits, reverse=True)
+    assert npu.ask("logits", prompt="is the door shut", top=3)["logits"] == found["logits"]
+    assert npu.ask("logits", prompt="is the door open", top=3)["logits"] != found["logits"]
+    assert npu.greedy("hello")["text"] == expected

@@ -37,7 +37,7 @@ EXAMPLES = {
     "prefill": {"text": "turn on"},
     "cancel": {"target": [1]},
     "embed": {"input": ["a", "b"], "pooling": "cls"},
-    "tokenize": {"text": "a"},
+    "tokenize": {"text": "a"}, "logits": {"prompt": "once", "top": 3},
     "session.list": {}, "session.show": {"session": "s"}, "session.reset": {"session": "s"},
     "session.truncate": {"session": "s", "chars": 4},
     "model.list": {}, "model.show": {"model": "m"}, "model.load": {"model": "m"},
