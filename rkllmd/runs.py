@@ -4,10 +4,12 @@ It imports no numpy and no asyncio, so that the daemon can speak of runs without
 one. The engine's side of the contract, the calls, is `engine/contract.py`.
 """
 
+import hashlib
+import re
 import sys
 from array import array
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Literal, Self
 
@@ -15,6 +17,27 @@ if sys.byteorder != "little":  # pragma: no cover - no such board exists
     raise ImportError("rkllmd keeps tokens as little-endian words; this machine is big-endian")
 
 PromptKind = Literal["text", "tokens"]
+MediaKind = Literal["image", "audio"]
+
+MARK = re.compile(r"\0(image|audio) [0-9a-f]{64}\0")
+"""Stands in a text for an image or a sound. No text that an engine could take has a NUL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An image or a sound, as what the model's own encoder made of it."""
+
+    kind: MediaKind
+    npy: bytes
+    """The content of a `.npy` file. Only an engine reads it."""
+    mark: str
+    """Stands for it in a prompt's text. It says which one it is, so that prompts with different
+    images are different prompts wherever prompts are compared."""
+
+    @classmethod
+    def of_npy(cls, kind: MediaKind, npy: bytes) -> Self:
+        """With its mark."""
+        return cls(kind, npy, f"\0{kind} {hashlib.sha256(npy).hexdigest()}\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +50,8 @@ class Prompt:
 
     kind: PromptKind
     data: bytes
+    media: tuple[Media, ...] = field(default=(), compare=False, repr=False)
+    """What the marks in a text stand for, in their order."""
 
     @classmethod
     def of_text(cls, text: str) -> Self:
@@ -37,6 +62,11 @@ class Prompt:
     def of_tokens(cls, tokens: Iterable[int]) -> Self:
         """A prompt for an engine with a tokenizer."""
         return cls("tokens", array("i", tokens).tobytes())
+
+    def with_media(self, known: Mapping[str, Media]) -> Self:
+        """With what its marks stand for."""
+        marks = (found[0] for found in MARK.finditer(self.text)) if known else ()
+        return replace(self, media=tuple(known[mark] for mark in marks if mark in known))
 
     @property
     def unit_bytes(self) -> int:
@@ -200,6 +230,13 @@ class Capabilities:
     interruptible_prefill: Capability
     lora: Capability
     images: Capability
+    """Embeddings of images, which the model's own vision encoder made."""
+    audio: Capability
+    """Likewise, of sounds."""
+
+    def media(self, kind: MediaKind) -> Capability:
+        """Whether prompts may have this beside their text."""
+        return self.images if kind == "image" else self.audio
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +305,15 @@ class Embedding:
 
     values: "array[float]"
     tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """How likely each token of the vocabulary is after a prompt, before any sampling."""
+
+    values: "array[float]"
+    tokens: int
+    """Of the prompt."""
 
 
 Pooling = Literal["last", "mean", "cls"]

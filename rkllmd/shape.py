@@ -194,6 +194,7 @@ class _Reader:
         if data is None and type(None) in arguments:
             return None
         members = [argument for argument in arguments if argument is not type(None)]
+        members = _meant(members, data, place)
         deepest: ShapeError | None = None
         for member in members:
             try:
@@ -205,6 +206,28 @@ class _Reader:
                 if len(error.place) > len(place) and _could_be(member, data):
                     deepest = error
         raise deepest or ShapeError(place, describe(data), allowed(whole))
+
+
+def _meant(members: list[Any], data: object, place: Place) -> list[Any]:
+    """Of dataclasses that each name what their `type` may be, the one whose type the data has."""
+    kinds: dict[object, Any] = {}
+    for member in members:
+        is_ours = isinstance(member, type) and dataclasses.is_dataclass(member)
+        kind = type_hints(member).get("type") if is_ours else None
+        if get_origin(kind) is not Literal:
+            return members
+        kinds |= dict.fromkeys(get_args(kind), member)
+    found = data.get("type") if isinstance(data, Mapping) else None
+    if not isinstance(found, str):
+        return members
+    if found not in kinds:
+        raise ShapeError(
+            (*place, "type"),
+            describe(found),
+            allowed(Literal[tuple(kinds)]),
+            nearest(found, [str(one) for one in kinds]),
+        )
+    return [kinds[found]]
 
 
 def _could_be(hint: Any, data: object) -> bool:

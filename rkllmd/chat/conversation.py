@@ -25,7 +25,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rkllmd.protocol.messages import Message, Tool, ToolCall
+from rkllmd.protocol.messages import Message, TextPart, Tool, ToolCall
 
 Turn = dict[str, Any]
 
@@ -99,7 +99,7 @@ def _turns(messages: Sequence[Message]) -> list[Turn]:
 def _text(message: Message) -> str:
     if message.content is None or isinstance(message.content, str):
         return message.content or ""
-    return "".join(part.text for part in message.content)
+    return "".join(part.text for part in message.content if isinstance(part, TextPart))
 
 
 def _call_id(number: int) -> str:

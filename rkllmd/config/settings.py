@@ -280,6 +280,9 @@ class Config:
     log: Log = field(default_factory=Log)
 
 
+Tag = Annotated[str, Pattern(r"[^\0]{0,64}", "at most 64 characters")]
+
+
 @dataclass(frozen=True, slots=True)
 class LoraSettings:
     """An adapter in model.yaml."""
@@ -326,12 +329,26 @@ class ModelSettings:
     """The languages it speaks, as BCP 47 tags."""
     thinking: Literal["none", "qwen", "deepseek"] | None = None
     """How it marks its thinking; found from the template when absent."""
-    image_start: str = ""
-    """The tag before an image."""
-    image_end: str = ""
-    """The tag behind an image."""
-    image_content: str = ""
-    """The tag that stands for an image."""
+    image_start: Tag = ""
+    """The tag before an image (rkllm)."""
+    image_end: Tag = ""
+    """The tag behind an image (rkllm)."""
+    image_content: Tag = ""
+    """The tag that stands for each row of an image's embeddings; without it the model takes no
+    images (rkllm)."""
+    image_width: Annotated[int, Range(0, 65_536)] = 0
+    """The width in pixels of what the vision encoder was given, where the model has to know it."""
+    image_height: Annotated[int, Range(0, 65_536)] = 0
+    """Likewise, the height."""
+    image_outputs: Annotated[int, Range(1, 64)] = 1
+    """How many outputs the vision encoder has; they stand side by side in each row (4 for
+    Qwen3-VL)."""
+    audio_start: Tag = ""
+    """The tag before a sound (rkllm, from runtime 1.3.1 on)."""
+    audio_end: Tag = ""
+    """The tag behind a sound."""
+    audio_content: Tag = ""
+    """The tag that stands for each row of a sound's embeddings; without it the model takes none."""
     embed_flash: bool = False
     """Read word embeddings from the disk in place of memory (rkllm)."""
     base_domain_id: Annotated[int, Range(0, 15)] = 0

@@ -14,6 +14,11 @@ Semantics, the same for all engines (they are those measured on the vendor's run
   token. After it said yes nothing more is computed, the state stays valid and is kept.
 - `on_piece` gets the bytes of each generated token as they come; characters may be cut. It is
   called on the thread that called `run`.
+- A prompt with `media` has a mark in its text for each of them. Images and sounds are computed anew
+  in every run: of what is held only text that stands before the first of them is used, and
+  afterwards the engine holds nothing. One that does not fit the model is refused with a
+  `RequestError` before anything is computed. A file that was loaded holds only text; that the
+  prompt begins with that text is up to the caller.
 - With `sampling.constraint` only tokens that its forms allow are chosen, and a run ends by itself
   only where a form is complete. A form that cannot be kept is refused before anything is computed.
 - Every failure is an `RkllmdError` of `errors.py` (`load_failed`, `out_of_memory`, `engine_error`,
@@ -30,6 +35,7 @@ from rkllmd.runs import (
     Embedding,
     Limits,
     LoadSpec,
+    Logits,
     ModelFacts,
     Pooling,
     Prompt,
@@ -85,6 +91,9 @@ class Engine(Protocol):
 
     def embed(self, text: str, pooling: Pooling, *, normalize: bool) -> Embedding:
         """The vector of a text. The state that was held may be lost."""
+
+    def logits(self, prompt: Prompt) -> Logits:
+        """The logits of what comes after a prompt. The state that was held may be lost."""
 
     def close(self) -> None:
         """Give everything back."""

@@ -26,7 +26,7 @@ from rkllmd.engine.contract import OnPiece, OnProgress, ShouldStop
 from rkllmd.engine.measures import milliseconds, resident_bytes
 from rkllmd.engine.pooling import pool
 from rkllmd.engine.window import checked_tokens
-from rkllmd.errors import EngineError
+from rkllmd.errors import Code, EngineError, RequestError
 from rkllmd.runs import (
     YES,
     Capabilities,
@@ -34,6 +34,7 @@ from rkllmd.runs import (
     Embedding,
     EndReason,
     Limits,
+    Logits,
     ModelFacts,
     Pooling,
     Prompt,
@@ -138,6 +139,11 @@ class StepwiseEngine(ABC):
             vector = pool(self._rows(tokens), pooling, normalize=normalize)
             self.reset()
         return Embedding(vector, len(tokens))
+
+    def logits(self, prompt: Prompt) -> Logits:
+        """Nobody asks these engines for them."""
+        del prompt
+        raise RequestError(Code.UNSUPPORTED, self.facts.capabilities.logits.reason)
 
     @abstractmethod
     def tokenize(self, text: str) -> list[int]:
@@ -264,4 +270,5 @@ def capabilities(engine: str, lora: Capability) -> Capabilities:
         interruptible_prefill=YES,
         lora=lora,
         images=cannot(f"the {engine} engine reads text only"),
+        audio=cannot(f"the {engine} engine reads text only"),
     )

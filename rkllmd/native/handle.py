@@ -31,6 +31,11 @@ from rkllmd.runs import Sampling
 SPARE_BYTES = 256
 """Zeros behind every struct: a release that has more members than we know finds nothing there."""
 
+PLACES = {"image": "<image>", "audio": "<audio>"}
+"""Where in a prompt images and sounds stand. The guide names the first; that sounds have a place of
+the same kind is inferred."""
+VIDEO_PLACE = "<video>"
+
 FINISH_SECONDS = 10.0
 """How long FINISH may stay away after rkllm_run returned."""
 
@@ -50,6 +55,34 @@ class Init:
     embed_flash: bool = False
     cpus: tuple[int, ...] = ()
     """Empty leaves the choice to the library, which takes the big cores."""
+    image_tags: "Tags | None" = None
+    """Given here before 1.3.0, and with each run since then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What the library puts into the prompt's tokens for an image or a sound."""
+
+    start: str
+    end: str
+    content: str
+    """Once for each row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Images, or sounds, for a run: the library reads `count` x `rows` x the model's width values,
+    and does not check that they are there."""
+
+    values: bytes
+    """float32, one image behind the other."""
+    count: int
+    rows: int
+    """Of each, which are as many tokens."""
+    tags: Tags
+    width_pixels: int = 0
+    height_pixels: int = 0
+    """What the encoder was given; for models whose positions have two dimensions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +90,24 @@ class Request:
     """One run. Before 1.3.0 the library takes neither `new_tokens` nor `sampling`."""
 
     prompt: str
+    """With images or sounds, it has a PLACE for each."""
     mode: InferMode
     new_tokens: int
     sampling: Sampling
     lora: str | None = None
     save_to: Path | None = None
+    images: Embeddings | None = None
+    """One, before 1.2.1b1."""
+    sounds: Embeddings | None = None
+    """From 1.3.1 on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Hidden states or logits: `count` rows of `width` float32 values."""
+    """Hidden states or logits: float32 values, of `count` tokens, `width` for each.
+
+    Of logits only the last token's are copied: each takes as much as a vocabulary has.
+    """
 
     values: bytes
     count: int
@@ -218,7 +259,7 @@ class Handle:
         content = result.contents
         rows = _rows(content.last_hidden_layer, "hidden_states", "embd_size")
         if rows is None and self._library.layout >= Layout.V1_2_0:
-            rows = _rows(content.logits, "logits", "vocab_size")
+            rows = _rows(content.logits, "logits", "vocab_size", last_only=True)
         perf = None
         if state is CallState.FINISH and self._library.layout >= Layout.V1_2_1:
             measured = content.perf
@@ -248,6 +289,8 @@ class Handle:
         param.skip_special_token = True
         param.is_async = False
         _fill_sampling(param, init.sampling)
+        if init.image_tags is not None and self._library.layout < Layout.V1_3_0:
+            _fill_tags(param, "img", init.image_tags)
         extend = param.extend_param
         extend.base_domain_id = init.base_domain_id
         if self._library.layout >= Layout.V1_2_0:
@@ -261,9 +304,29 @@ class Handle:
         given = self._zeroed("RKLLMInput")
         if self._library.layout >= Layout.V1_2_1:
             given.role = b"user"
-        given.input_type = InputType.PROMPT
-        given.prompt_input = request.prompt.encode()
+        if request.images is None and request.sounds is None:
+            given.input_type = InputType.PROMPT
+            given.prompt_input = request.prompt.encode()
+            return given
+        given.input_type = InputType.MULTIMODAL
+        both = given.multimodal_input
+        both.prompt = request.prompt.encode()
+        if request.images is not None:
+            self._fill_images(both, request.images)
+        if request.sounds is not None:
+            _fill_sounds(both.audio, request.sounds)
         return given
+
+    def _fill_images(self, both: Any, images: Embeddings) -> None:
+        layout = self._library.layout
+        place = both.image if layout >= Layout.V1_3_0 else both
+        place.image_embed = _floats(images.values)
+        place.n_image_tokens = images.rows
+        if layout >= Layout.V1_2_1B1:
+            place.n_image = images.count
+            place.image_width, place.image_height = images.width_pixels, images.height_pixels
+        if layout >= Layout.V1_3_0:
+            _fill_tags(place, "image", images.tags)
 
     def _infer(self, request: Request) -> Any:
         infer = self._zeroed("RKLLMInferParam")
@@ -286,6 +349,23 @@ class Handle:
         return infer
 
 
+def _fill_sounds(place: Any, sounds: Embeddings) -> None:
+    place.audio_embed = _floats(sounds.values)
+    place.n_audio_tokens, place.n_audio = sounds.rows, sounds.count
+    _fill_tags(place, "audio", sounds.tags)
+
+
+def _fill_tags(struct: Any, prefix: str, tags: Tags) -> None:
+    for part in ("start", "end", "content"):
+        setattr(struct, f"{prefix}_{part}", getattr(tags, part).encode())
+
+
+def _floats(values: bytes) -> Any:
+    """A copy at an address of its own, which lives as long as what it is put into."""
+    copy = (ctypes.c_float * (len(values) // 4)).from_buffer_copy(values)
+    return ctypes.cast(copy, ctypes.POINTER(ctypes.c_float))
+
+
 def _fill_sampling(struct: Any, sampling: Sampling) -> None:
     # Greedy by top_k: what a temperature of 0 does is documented, but not used by others.
     greedy = sampling.temperature == 0
@@ -298,8 +378,12 @@ def _fill_sampling(struct: Any, sampling: Sampling) -> None:
     struct.mirostat = 0
 
 
-def _rows(found: Any, values: str, width: str) -> Rows | None:
+def _rows(found: Any, values: str, width: str, *, last_only: bool = False) -> Rows | None:
     first, count, columns = getattr(found, values), found.num_tokens, getattr(found, width)
     if not first or count <= 0 or columns <= 0:
         return None
-    return Rows(ctypes.string_at(first, 4 * count * columns), count, columns)
+    row_bytes = 4 * columns
+    address = ctypes.cast(first, ctypes.c_void_p).value or 0
+    if last_only:
+        return Rows(ctypes.string_at(address + row_bytes * (count - 1), row_bytes), count, columns)
+    return Rows(ctypes.string_at(address, row_bytes * count), count, columns)

@@ -8,7 +8,7 @@ changes nothing about the words, only that they are all computed anew.
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +18,7 @@ from rkllmd.errors import Code, RequestError
 from rkllmd.ids import CacheName, SessionName
 from rkllmd.operations.call import Call
 from rkllmd.operations.generation import PRIORITIES, Generator
+from rkllmd.operations.media import take_media, without_media
 from rkllmd.operations.order import Place
 from rkllmd.operations.output import Manner, Output
 from rkllmd.operations.services import Services
@@ -36,13 +37,14 @@ from rkllmd.protocol.messages import (
 )
 from rkllmd.registry.loaded import LoadedModel
 from rkllmd.registry.models import ModelEntry
-from rkllmd.runs import Prompt
+from rkllmd.runs import MARK, Media, Prompt
 from rkllmd.scheduling.lane import Lane
 from rkllmd.scheduling.sessions import Session, content_text, without_oldest_turn
 from rkllmd.scheduling.turns import Priority
 
 SYSTEM = CacheName("system")
 OWN_SYSTEM = frozenset({"system", "developer"})
+NOT_KEPT = "the session does not keep images and sounds; send them again to ask more about them"
 
 
 @dataclass(slots=True)
@@ -67,12 +69,15 @@ class Talk:
     """The conversation up to and with what this request brings."""
     messages: list[Message] = field(default_factory=list)
     """What of it is rendered, behind its system prompt."""
+    media: Mapping[str, Media] = field(default_factory=dict)
+    """What the marks in the messages stand for."""
     _found: Stored | None = None
 
     async def gather(self, call: Call) -> None:
         """Take the conversation as it is when the requests before this one have ended."""
         await self.place.reached(call)
-        self.history = _history(self.session, self.request)
+        taken = await take_media(_history(self.session, self.request), call.caller)
+        self.history, self.media = taken.messages, taken.known
         if not (self.history or self.partial):
             raise RequestError(Code.BAD_REQUEST, "messages: found none, allowed: at least one")
         self.messages = list(self.history)
@@ -95,7 +100,10 @@ class Talk:
         text = model.template.render(messages, self.tools, self.request.thinking).text
         if self.partial:
             said = content_text(messages[-1]).strip()
-            return text[: text.rindex(said) + len(said)] if said in text else self._prefix(model)
+            if said not in text:
+                return self._prefix(model)
+            # Behind an image nothing can be held, so there is nothing to prepare.
+            return MARK.split(text[: text.rindex(said) + len(said)])[0]
         return text
 
     def shorten(self) -> bool:
@@ -171,6 +179,8 @@ class Continuation:
     entry: ModelEntry
     request: Complete
     warnings: list[str] = field(default_factory=list)
+    media: Mapping[str, Media] = field(default_factory=dict)
+    """A bare text has none."""
 
     async def gather(self, call: Call) -> None:
         """A text is all there."""
@@ -226,7 +236,9 @@ async def chat(services: Services, request: Chat, call: Call) -> Done:
         outcome.warnings[:0] = talk.warnings
         if session is not None and (output.text or output.calls):
             answer = Message("assistant", output.text or None, _as_tool_calls(output.calls))
-            services.sessions.remember(session, [*talk.history, answer])
+            services.sessions.remember(session, [*without_media(talk.history), answer])
+            if talk.media:
+                outcome.warnings.append(NOT_KEPT)
     if generator.lane is not None:
         await talk.learn(generator.lane, call.caller.user)
     done = outcome.done(entry.name, output.text, request.session)

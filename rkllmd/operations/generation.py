@@ -7,7 +7,7 @@ time runs out, the client leaves.
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -37,7 +37,7 @@ from rkllmd.protocol.messages import (
 )
 from rkllmd.registry.loaded import LoadedModel
 from rkllmd.registry.models import ModelEntry
-from rkllmd.runs import Constraint, Form, Limits, Prompt, Sampling
+from rkllmd.runs import Constraint, Form, Limits, Media, Prompt, Sampling
 from rkllmd.scheduling.answers import Answer, Job, Listener, answer
 from rkllmd.scheduling.lane import Lane, Wish
 from rkllmd.scheduling.stop import Stopped, StopReason
@@ -79,6 +79,10 @@ class Text(Protocol):
     @property
     def cold(self) -> bool:
         """Whether nothing that is held or stored may be used."""
+
+    @property
+    def media(self) -> Mapping[str, Media]:
+        """What marks in the text stand for."""
 
 
 @dataclass(slots=True)
@@ -219,6 +223,7 @@ class Generator:
         lane = self.lane = await lane_of(self.services, self.entry, self.call)
         assert lane.model is not None, "a lane is handed out once its model is loaded"
         refuse_what_cannot_be_kept(self.request, lane.model)
+        refuse_media(self.text.media, lane.model)
         self.outcome.load_s = self._elapsed() - gathered_s
         while True:
             part = Answer()
@@ -294,6 +299,8 @@ class Generator:
                     break  # the answer will be cut short, which its reason says
                 raise _overflow(prompt, model)
             self._warn(DROPPED)
+        if prompt.kind == "text":
+            prompt = prompt.with_media(self.text.media)
         self._held = bool(forms)
         if forms and opens_thinking(text):
             raise _thinks_first(model)
@@ -376,6 +383,18 @@ def refuse_what_cannot_be_kept(request: Generation, model: LoadedModel) -> None:
                 Code.UNSUPPORTED,
                 f"{member}: {model.entry.name} cannot be held to a form: {grammar.reason}",
                 member=member,
+            )
+
+
+def refuse_media(media: Mapping[str, Media], model: LoadedModel) -> None:
+    """What a model cannot take is refused before anything runs."""
+    for kind in sorted({one.kind for one in media.values()}):
+        capability = model.facts.capabilities.media(kind)
+        if not capability:
+            raise RequestError(
+                Code.UNSUPPORTED,
+                f"messages: {model.entry.name} takes no {kind}: {capability.reason}",
+                member="messages",
             )
 
 

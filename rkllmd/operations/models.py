@@ -1,5 +1,8 @@
-"""`model.*`, `embed` and `tokenize`."""
+"""`model.*`, `embed`, `tokenize` and `logits`."""
 
+import asyncio
+import heapq
+from array import array
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -9,6 +12,7 @@ from rkllmd.operations.reporting import reported
 from rkllmd.operations.services import Services
 from rkllmd.protocol.messages import (
     Embed,
+    Logits,
     ModelList,
     ModelLoad,
     ModelShow,
@@ -80,6 +84,27 @@ async def tokenize(services: Services, request: Tokenize, call: Call) -> dict[st
     _require(lane, "tokenizer")
     tokens = (await lane.prompt(request.text)).tokens.tolist()
     return {"tokens": tokens, "count": len(tokens)}
+
+
+async def logits(services: Services, request: Logits, call: Call) -> dict[str, Any]:
+    """The likeliest tokens behind a text."""
+    entry = services.model(request.model)
+    lane = await lane_of(services, entry, call)
+    _require(lane, "logits")
+    prompt = await lane.prompt(request.prompt)
+    async with lane.turn(_wish(call)) as turn:
+        made = await turn.worker.logits(prompt)
+    return {
+        "model": entry.name,
+        "logits": await asyncio.to_thread(_likeliest, made.values, request.top),
+        "vocabulary": len(made.values),
+        "prompt_tokens": made.tokens,
+    }
+
+
+def _likeliest(values: "array[float]", top: int) -> list[dict[str, Any]]:
+    tokens = heapq.nlargest(top, range(len(values)), key=values.__getitem__)
+    return [{"token": token, "logit": values[token]} for token in tokens]
 
 
 async def lane_of(services: Services, entry: ModelEntry, call: Call) -> Lane:

@@ -28,6 +28,7 @@ TABLE: Mapping[type[Request], Operation] = {
     messages.Prefill: conversation.prefill,
     messages.Embed: models.embed,
     messages.Tokenize: models.tokenize,
+    messages.Logits: models.logits,
     messages.ModelList: models.model_list,
     messages.ModelShow: models.model_show,
     messages.ModelLoad: models.model_load,

@@ -84,6 +84,7 @@ Requests
     embed             input (a text or a list), model?,       ok{embeddings, dimensions, usage}
                       pooling? (last mean cls), normalize?
     tokenize          text, model?                            ok{tokens, count}
+    logits            prompt, model?, top? (20)               ok{logits, vocabulary, prompt_tokens}
     session.list                                              ok{sessions}
     session.show      session                                 ok{...}
     session.reset     session                                 ok{...}
@@ -184,6 +185,24 @@ Meaning
 
     Deadlines. `deadline_ms` is for the first token; a request that cannot make it fails with
     `deadline` as soon as that is known.
+
+    Images and sounds. The content of a user's message may be a list of parts: {"type":"text",
+    "text":...}, {"type":"image_embedding", "data":...} and {"type":"audio_embedding", ...}. An
+    embedding is what the model's own encoder made of a picture or a sound; the encoder is not part
+    of the daemon, and a picture itself is refused. It is a NumPy file (.npy) of little-endian
+    float32 with the shape (rows, width): a row takes the place of one token, and the width is the
+    model's (of an encoder with several outputs, such as Qwen3-VL's, they stand side by side).
+    `data` is that file in base64; `path`, on this socket only, the absolute path of a regular file,
+    no link, that the daemon can read and that is the client's own or readable by everybody. All
+    images of a request have one size, and so have all sounds; together they have at most 32 MiB.
+    What does not fit is `bad_request` and never reaches the engine; a model without the capability
+    `images` or `audio` says `unsupported`. Nothing with an image is kept: it is computed in every
+    run, only cached text before the first one is used, `prefill` stops there, and a session
+    remembers `(image)` in its place.
+
+    Logits. What may follow a text that is computed anew, to compare models and conversions by:
+    `logits` has {token, logit} for the likeliest, best first. Engines say in their capability
+    `logits` whether they can; the NPU's takes at most 1024 bytes.
 
     Tools. The client answers a `tool_call` with another `chat` in the same session whose messages
     are [{"role":"tool","call_id":...,"content":...}].

@@ -6,7 +6,7 @@ absent or null take the default; unknown ones are ignored.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 from rkllmd.errors import Code
@@ -77,13 +77,32 @@ class TextPart:
     """There is one kind."""
 
 
+NO_ENCODER = (
+    "the vision encoder is not part of the daemon; send what it made of the picture, a .npy file of"
+    " float32, as an `image_embedding`"
+)
+"""Why a picture is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingPart:
+    """An image or a sound, as what the model's own encoder made of it, in a user's message."""
+
+    type: Literal["image_embedding", "audio_embedding"]
+    """Which of them."""
+    data: str | None = field(default=None, repr=False)
+    """A `.npy` file of float32, rows by width, in base64."""
+    path: Annotated[str, Length(1, 4095)] | None = None
+    """Such a file's path, on the Unix socket; it is the client's own or everybody may read it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     """Who says it."""
-    content: str | tuple[TextPart, ...] | None = None
+    content: str | tuple[EmbeddingPart | TextPart, ...] | None = None
     """What is said."""
     tool_calls: tuple[ToolCall, ...] = ()
     """The calls that an assistant made."""
@@ -215,6 +234,19 @@ class Tokenize:
     """The text."""
     model: Name | None = None
     """The model; the default one when absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """What may follow a text, before any sampling; to compare models and conversions by."""
+
+    op: ClassVar[str] = "logits"
+    prompt: Text
+    """The text, short and without a chat template."""
+    model: Name | None = None
+    """The model; the default one when absent."""
+    top: Annotated[int, Range(1, 1_048_576)] = 20
+    """How many of the likeliest tokens are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,9 +450,9 @@ class CacheVerify:
 
 Request = (
     Hello | Help | Ping | Status | Reload | LogLevel | Watch | Chat | Complete | Prefill | Cancel |
-    Embed | Tokenize | SessionList | SessionShow | SessionReset | SessionTruncate | ModelList |
-    ModelShow | ModelLoad | ModelUnload | CacheList | CacheShow | CacheCreate | CacheBuild |
-    CacheDelete | CacheVerify
+    Embed | Tokenize | Logits | SessionList | SessionShow | SessionReset | SessionTruncate |
+    ModelList | ModelShow | ModelLoad | ModelUnload | CacheList | CacheShow | CacheCreate |
+    CacheBuild | CacheDelete | CacheVerify
 )  # fmt: skip
 
 NEEDS_ONE_OF: Mapping[type[Request], tuple[str, ...]] = {

@@ -10,6 +10,11 @@ from rkllmd.config.settings import Config
 from rkllmd.registry.models import ModelEntry
 from rkllmd.runs import Adapter, LoadSpec, ModelFacts, Sampling
 
+_SENSES = (
+    "image_start", "image_end", "image_content", "image_width", "image_height", "image_outputs",
+    "audio_start", "audio_end", "audio_content",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -58,5 +63,6 @@ def load_spec(entry: ModelEntry, config: Config) -> LoadSpec:
             "embed_flash": settings.embed_flash,
             "base_domain_id": settings.base_domain_id,
             "cpus": list(settings.cpus),
+            **{name: getattr(settings, name) for name in _SENSES},
         },
     )

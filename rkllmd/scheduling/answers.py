@@ -127,6 +127,8 @@ class _Attempt:
 
     async def go(self) -> None:
         await self._hold_the_right_state()
+        if self.job.prompt.media and self._held() is None:
+            await self._finish(self.turn.worker.reset())
         self.wish.stop.check()
         self._refuse_what_comes_too_late(self._missing_units() * self.lane.pace.unit_s)
         run = self.turn.worker.run(self.job.prompt, self.job.sampling, self.job.limits)
@@ -151,7 +153,7 @@ class _Attempt:
 
     def _missing_units(self) -> int:
         """How much of the prompt the engine has to compute, at least."""
-        held = self.turn.worker.held
+        held = self._held()
         there = 0 if held is None else held.common_units(self.job.prompt)
         if self.stored is not None:
             there = max(there, self.stored.prefix.units)
@@ -177,7 +179,7 @@ class _Attempt:
         self.stored = stored = job.find_stored()
         if await self._load_snapshot():
             return
-        if stored is None or not wants_load(worker.held, job.prompt, stored):
+        if stored is None or not wants_load(self._held(), job.prompt, stored):
             return
         if stored.name in self.result.deadly:
             self.result.warnings.append(f"the cache {stored.name!r} was not loaded again")
@@ -195,6 +197,18 @@ class _Attempt:
             self.result.deadly.append(stored.name)
             raise
         self.result.load_s += self._now() - began
+
+    def _held(self) -> Prompt | None:
+        """What is held, None where it is of no use.
+
+        Before an image or a sound that is everything but a beginning of the prompt, since an engine
+        may take other text for an image's tokens. What is held has no marks, so a beginning ends
+        before the first of them.
+        """
+        held, prompt = self.turn.worker.held, self.job.prompt
+        if prompt.media and held is not None and not prompt.starts_with(held):
+            return None
+        return held
 
     async def _load_snapshot(self) -> bool:
         """Hold what the session was when it gave up the worker, when that is more than there is."""
@@ -256,7 +270,8 @@ class _Attempt:
         result, stats = self.result, run.result if run.succeeded else None
         result.stats = stats
         if stats is not None:
-            self.lane.pace.learn(self.job.prompt, stats)
+            if not self.job.prompt.media:  # whose tokens are not those of its text
+                self.lane.pace.learn(self.job.prompt, stats)
             stored_units = self.stored.prefix.units if self.stored is not None else 0
             held, session = run.held, self.job.session
             self.lane.live = None if held is None else Live(session, held, stored_units)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from rkllmd.errors import Code, NotFound, RequestError
 from rkllmd.ids import SessionName
-from rkllmd.protocol.messages import Message
+from rkllmd.protocol.messages import Message, TextPart
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ class Sessions:
 def content_text(message: Message) -> str:
     """What a message says, as one text."""
     if isinstance(message.content, tuple):
-        return "".join(part.text for part in message.content)
+        return "".join(part.text for part in message.content if isinstance(part, TextPart))
     return message.content or ""
 
 

@@ -30,8 +30,8 @@ import rkllmd
 from rkllmd.engine import THREAD_VARIABLES, open_engine
 from rkllmd.engine.contract import Engine, EngineModule, OnProgress
 from rkllmd.engine.measures import resident_bytes
-from rkllmd.errors import Code, EngineError, RkllmdError, StateError
-from rkllmd.runs import Limits, LoadSpec, Pooling, RunStats, Sampling
+from rkllmd.errors import Code, EngineError, RequestError, RkllmdError, StateError
+from rkllmd.runs import Limits, LoadSpec, Pooling, Prompt, RunStats, Sampling
 from rkllmd.worker.answer import AnswerText
 from rkllmd.worker.frames import (
     AT_ONCE,
@@ -114,6 +114,7 @@ class Child:
             "release_state": self._release_state,
             "reset": self._reset,
             "embed": self._embed,
+            "logits": self._logits,
             "tokenize": self._tokenize,
             "cancel": self._cancel,
         }
@@ -191,8 +192,10 @@ class Child:
             if text:
                 self._write(encode_piece(call.id, text.encode()))
 
+        prompt = call.frame.prompt_with_media()
+        self._refuse_media(prompt)
         stats = self._engine.run(
-            call.frame.prompt(),
+            prompt,
             call.frame.record(Sampling, "sampling"),
             limits,
             lambda data: send_piece(answer.feed(data)),
@@ -227,6 +230,19 @@ class Child:
         normalize = call.frame.header.get("normalize") is True
         made = self._engine.embed(call.frame.text(), pooling, normalize=normalize)
         self._finish(call, made.values.tobytes(), tokens=made.tokens, held=None)
+
+    def _logits(self, call: Call) -> None:
+        made = self._engine.logits(call.frame.prompt())
+        self._finish(call, made.values.tobytes(), tokens=made.tokens, held=None)
+
+    def _refuse_media(self, prompt: Prompt) -> None:
+        """What an engine cannot take, it does not have to look for."""
+        for media in prompt.media:
+            capability = self._engine.facts.capabilities.media(media.kind)
+            if not capability:
+                raise RequestError(
+                    Code.UNSUPPORTED, f"No {media.kind} is taken: {capability.reason}."
+                )
 
     # Both threads
 

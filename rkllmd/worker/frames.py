@@ -11,18 +11,21 @@ another in the order they came, except `cancel` and `tokenize`, which are answer
 during a run.
 
     load           spec                                 progress* ok{facts}, held
-    run            kind, sampling, limits; prompt       (progress | piece)* done{stats}, held
+    run            kind, sampling, limits, media?; prompt, then media
+                                                        (progress | piece)* done{stats}, held
     save_state     kind, path; prompt                   progress* ok{info or null}, held
     load_state     path                                 ok{tokens}, held
     release_state                                       ok, held
     reset                                               ok, held
     tokenize       ; text                               ok; tokens
     embed          pooling, normalize; text             ok{tokens, held: null}; float32 values
+    logits         kind; prompt                         ok{tokens, held: null}; float32 values
     cancel         target (a call), gently              ok
 
-What stands behind a semicolon is the payload. A `progress` has `done` and `total` tokens; a
-`piece` has whole characters as its payload, stop texts already held back; an `error` has `code`,
-`message` and `details`.
+What stands behind a semicolon is the payload. `media` says the kinds and sizes of the images and
+sounds that the prompt's marks stand for (`MediaSizes`, `runs.MARK`). A `progress` has `done` and
+`total` tokens; a `piece` has whole characters as its payload, stop texts already held back; an
+`error` has `code`, `message` and `details`.
 
 `held` is in every final frame of a call that the engine itself was given, `error` too: `text` or
 `tokens` when the payload is the prompt that the engine's state now covers, null when the engine
@@ -42,11 +45,12 @@ The worker's life is this socket: end of file means leave, at once, also in the 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Annotated, Any, TypeVar
 
 from rkllmd import shape
-from rkllmd.runs import Prompt
+from rkllmd.runs import Media, MediaKind, Prompt
+from rkllmd.shape import Range
 
 PROTOCOL = 1
 HEADER_BYTES_MAX = 262_144
@@ -62,6 +66,21 @@ T = TypeVar("T")
 
 class FrameError(ValueError):
     """What was read, or is to be written, is no frame of this protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSize:
+    """One image or sound in a payload."""
+
+    kind: MediaKind
+    bytes: Annotated[int, Range(0)]
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSizes:
+    """What stands behind a prompt in a payload, in this order."""
+
+    sizes: tuple[MediaSize, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +123,21 @@ class Frame:
         if len(self.payload) % 4:
             raise FrameError(f"a payload of {len(self.payload)} bytes is not of 32-bit words")
         return self.payload
+
+    def prompt_with_media(self) -> Prompt:
+        """The payload as a prompt, and behind it what its marks stand for."""
+        if "media" not in self.header:
+            return self.prompt()
+        sizes = self.record(MediaSizes, "media").sizes
+        start = len(self.payload) - sum(size.bytes for size in sizes)
+        if start < 0:
+            raise FrameError("media: more bytes than the payload has")
+        prompt, media = Frame(self.header, self.payload[:start]).prompt(), []
+        for size in sizes:
+            end = start + size.bytes
+            media.append(Media.of_npy(size.kind, self.payload[start:end]))
+            start = end
+        return replace(prompt, media=tuple(media))
 
     def prompt(self, name: str = "kind") -> Prompt:
         """The payload as a prompt of the kind that a member names."""

@@ -28,6 +28,7 @@ from rkllmd.runs import (
     Embedding,
     Limits,
     LoadSpec,
+    Logits,
     ModelFacts,
     Pooling,
     Prompt,
@@ -37,7 +38,7 @@ from rkllmd.runs import (
 )
 from rkllmd.worker.channel import Call, Channel, PrefillProgress, Run
 from rkllmd.worker.ends import EndKind, WorkerEnd
-from rkllmd.worker.frames import Frame
+from rkllmd.worker.frames import Frame, MediaSize, MediaSizes
 from rkllmd.worker.process import Process, worker_command
 from rkllmd.worker.restarts import GiveUp, Restarts
 
@@ -136,13 +137,16 @@ class Supervisor:
 
     def run(self, prompt: Prompt, sampling: Sampling, limits: Limits) -> Run:
         """Answer a prompt: iterate over pieces and progress, await the stats."""
+        sizes = tuple(MediaSize(one.kind, len(one.npy)) for one in prompt.media)
+        members = {"media": MediaSizes(sizes)} if sizes else {}
         return self._ready().call(
             "run",
             self._run_stats,
-            prompt.data,
+            b"".join([prompt.data, *(one.npy for one in prompt.media)]),
             kind=prompt.kind,
             sampling=sampling,
             limits=limits,
+            **members,
         )
 
     def save_state(self, path: Path, prompt: Prompt) -> Call[StateInfo | None]:
@@ -175,6 +179,10 @@ class Supervisor:
         return self._ready().call(
             "embed", _embedding, payload, pooling=pooling, normalize=normalize
         )
+
+    def logits(self, prompt: Prompt) -> Call[Logits]:
+        """The logits after a prompt; what the engine held is unknown afterwards."""
+        return self._ready().call("logits", _logits, prompt.data, kind=prompt.kind)
 
     def _run_stats(self, frame: Frame) -> RunStats:
         stats = frame.record(RunStats, "stats")
@@ -321,6 +329,10 @@ def _facts(frame: Frame) -> ModelFacts:
 
 def _tokens(frame: Frame) -> Prompt:
     return Prompt("tokens", frame.words())
+
+
+def _logits(frame: Frame) -> Logits:
+    return Logits(array("f", frame.words()), frame.count("tokens"))
 
 
 def _embedding(frame: Frame) -> Embedding:

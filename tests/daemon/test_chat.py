@@ -1,5 +1,6 @@
 """Asking the daemon: every way to ask, many at a time, and stopping."""
 
+import base64
 import json
 import os
 import signal
@@ -355,3 +356,18 @@ def test_a_request_that_had_said_nothing_is_run_again(household):
         done = list(events)[-1]
     assert done["text"] == expected["text"]
     assert any("run again" in warning for warning in done["warnings"])
+
+
+def test_an_image_is_refused_by_an_engine_that_reads_text(running):
+    data = base64.b64encode(b"\x93NUMPY").decode()
+    content = [{"type": "image_embedding", "data": data}, {"type": "text", "text": "what is this"}]
+    for op in ("chat", "prefill"):
+        with pytest.raises(DaemonError, match="takes no image: the tiny engine reads") as caught:
+            running.ask(op, messages=[{"role": "user", "content": content}])
+        assert caught.value.code == "unsupported"
+
+
+def test_logits_are_refused_by_an_engine_that_gives_none(running):
+    with pytest.raises(DaemonError, match="the tiny engine gives tokens only") as caught:
+        running.ask("logits", prompt="hello")
+    assert caught.value.code == "unsupported"

@@ -3,6 +3,7 @@
 The runtime is simulated, the rest is real: binding, worker, daemon, files and sockets.
 """
 
+import base64
 import re
 import signal
 
@@ -10,6 +11,7 @@ import pytest
 
 from rkllmd.client import DaemonError
 from tests.daemon.household import SYSTEM, Household
+from tests.engine_rkllm.stories import scene
 from tests.fakes.rkllm.built import NEWEST, VERSIONS, built, make_model
 
 
@@ -232,3 +234,105 @@ def test_a_runtime_that_is_not_there_is_named(tmp_path):
         assert "/nowhere/librkllmrt.so" in model["reason"]
     finally:
         home.close()
+
+
+TAGS = "image_start: <|vision_start|>\nimage_end: <|vision_end|>\nimage_content: <|image_pad|>\n"
+HEARS = "audio_start: <|audio_bos|>\naudio_end: <|audio_eos|>\naudio_content: <|AUDIO|>\n"
+
+
+def sees(home, settings=TAGS):
+    (home.models / "parrot" / "model.yaml").write_text(settings)
+    return home
+
+
+def shown(home, *parts, **members):
+    """A chat about embeddings, greedy."""
+    content = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
+    messages = [{"role": "user", "content": content}]
+    members = {"temperature": 0, "max_tokens": 12, "stream": False, **members}
+    return home.ask(messages=messages, **members)
+
+
+def in_data(content, kind="image"):
+    return {"type": f"{kind}_embedding", "data": base64.b64encode(content).decode()}
+
+
+def test_the_story_of_an_image(of_each_release):
+    home = sees(of_each_release).start()
+    (model,) = home.ask("model.show")["models"]
+    assert model["capabilities"]["images"] == {"ability": "unknown", "reason": ""}
+    lamp, door = in_data(scene(1).npy), in_data(scene(2).npy)
+    cold = shown(home, lamp, "what is this", use_cache=False)
+    assert cold["usage"]["cached_tokens"] == 0
+    assert cold["usage"]["prompt_tokens"] > len(SYSTEM.split())
+    other = shown(home, door, "what is this")
+    assert other["text"] != cold["text"], "answers depend on the image"
+    plain = home.greedy("what is this")["text"]
+    for _ in range(2):
+        warm = shown(home, lamp, "what is this")
+        assert (warm["text"], warm["usage"]["cache_hit"]) == (cold["text"], True)
+        assert warm["usage"]["prompt_tokens"] == cold["usage"]["prompt_tokens"]
+        assert home.greedy("what is this")["text"] == plain
+    spelled = "<|vision_start|>" + "<|image_pad|>" * 5 + "<|vision_end|>what is this"
+    assert home.greedy(spelled)["text"] not in {cold["text"], plain}
+    assert shown(home, lamp, "what is this")["text"] == cold["text"], "text was taken for an image"
+    for wrong in (scene(1, width=15), scene(1, rows=4090)):
+        with pytest.raises(DaemonError):
+            shown(home, in_data(wrong.npy), "what is this")
+        assert home.greedy("what is this")["text"] == plain
+
+
+def test_images_and_sounds_by_every_way(npu, tmp_path):
+    home = sees(npu, TAGS + HEARS).start()
+    image, sound = scene(1), scene(2, rows=7, kind="audio")
+    expected = shown(home, in_data(image.npy), "what is this")
+    file = tmp_path / "x.npy"
+    file.write_bytes(image.npy)
+    by_path = {"type": "image_embedding", "path": str(file)}
+    assert shown(home, by_path, "what is this")["text"] == expected["text"]
+    heard = shown(home, in_data(sound.npy, "audio"), "what was that")
+    both = shown(home, by_path, "what was that", in_data(sound.npy, "audio"))
+    assert len({expected["text"], heard["text"], both["text"]}) == 3
+    session = shown(home, by_path, "what is this", session="s")
+    assert session["text"] == expected["text"]
+    assert any("does not keep images" in warning for warning in session["warnings"])
+    history = home.ask("session.show", session="s")["messages"]
+    assert history[0]["content"][0]["text"] == "(image)"
+    assert home.greedy("and now", session="s")["event"] == "done"
+    prefix = home.ask("prefill", messages=[{"role": "user", "content": [by_path]}])
+    assert prefix["prompt_tokens"] > 0
+    assert shown(home, by_path, "what is this")["text"] == expected["text"]
+    with pytest.raises(DaemonError, match="no link"):
+        shown(home, {"type": "image_embedding", "path": "/dev/zero"})
+    with pytest.raises(DaemonError, match="found a PNG picture: the vision encoder is not part"):
+        shown(home, in_data(b"\x89PNG\r\n\x1a\n"))
+
+
+def test_a_crash_in_a_run_with_an_image_costs_nothing_else(npu):
+    home = sees(npu).start(**script(npu, ""))
+    image = in_data(scene(1).npy)
+    expected = shown(home, image, "what is this")["text"]
+    (home.folder / "script").write_text("prefill=crash once")
+    again = shown(home, image, "what is this")
+    assert again["text"] == expected
+    assert any("run again" in warning for warning in again["warnings"])
+
+
+def test_a_model_without_tags_takes_no_image(npu):
+    npu.start()
+    with pytest.raises(DaemonError, match=r"no image: model\.yaml has no") as caught:
+        shown(npu, in_data(scene(1).npy), "what is this")
+    assert caught.value.code == "unsupported"
+    assert npu.greedy("hello")["event"] == "done"
+
+
+def test_logits_for_developers(npu):
+    npu.start()
+    expected = npu.greedy("hello")["text"]
+    found = npu.ask("logits", prompt="is the door shut", top=3)
+    logits = [one["logit"] for one in found["logits"]]
+    assert (len(logits), found["vocabulary"], found["prompt_tokens"]) == (3, 151936, 4)
+    assert logits == sorted(logits, reverse=True)
+    assert npu.ask("logits", prompt="is the door shut", top=3)["logits"] == found["logits"]
+    assert npu.ask("logits", prompt="is the door open", top=3)["logits"] != found["logits"]
+    assert npu.greedy("hello")["text"] == expected

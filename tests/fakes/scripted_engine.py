@@ -21,7 +21,16 @@ from array import array
 from pathlib import Path
 
 from rkllmd.errors import Code, EngineError, RequestError
-from rkllmd.runs import YES, Capabilities, Embedding, ModelFacts, Prompt, RunStats, StateInfo
+from rkllmd.runs import (
+    YES,
+    Capabilities,
+    Embedding,
+    ModelFacts,
+    Prompt,
+    RunStats,
+    StateInfo,
+    cannot,
+)
 
 CHUNK = 64
 
@@ -50,7 +59,7 @@ class ScriptedEngine:
             context_tokens=options.get("context", 1_000_000),
             memory_bytes=1,
             load_ms=0.0,
-            capabilities=Capabilities(*[YES] * 10),
+            capabilities=Capabilities(*[YES] * 9, *[cannot("it reads text only")] * 2),
         )
 
     def meet(self, place):

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from rkllmd.native.functions import CallFailed
-from rkllmd.native.handle import SPARE_BYTES, Event, Handle, Init, Request
+from rkllmd.native.handle import SPARE_BYTES, Embeddings, Event, Handle, Init, Request, Tags
 from rkllmd.native.layouts import Layout
 from rkllmd.native.library import Library, open_library
 from rkllmd.native.rkllm import CallState, InferMode
@@ -150,6 +151,94 @@ def test_rows_are_copied_and_their_buffer_given_back(library: Library, tmp_path:
     kept.argtypes = (ctypes.c_void_p,)
     assert kept(handle._pointer) == (0 if library.layout >= Layout.V1_3_0 else 2)
     handle.close()
+
+
+def test_the_last_tokens_logits_say_what_comes_next(library: Library, tmp_path: Path) -> None:
+    if library.layout < Layout.V1_2_0:
+        pytest.skip("it has no logits")
+    handle = Handle(library, init(tmp_path))
+    handle.set_empty_template()
+    for prompt in ("hello", "four words of rain"):
+        events: list[Event] = []
+        handle.clear()
+        handle.run(ask(prompt, sampling=GREEDY), events.append)
+        said = events[0].token
+        events.clear()
+        handle.clear()
+        handle.run(ask(prompt, mode=InferMode.GET_LOGITS), events.append)
+        (rows,) = [event.rows for event in events if event.rows]
+        logits = array("f", rows.values)
+        assert len(logits) == rows.width
+        assert logits.index(max(logits)) == said
+    handle.close()
+
+
+IMAGE_TAGS = Tags("<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
+
+
+def test_nothing_lies_behind_what_an_image_needs(
+    library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `test_nothing_is_written_behind_any_struct`, with images."""
+    given: list[Any] = []
+
+    def guarded(self: Handle, struct: str) -> Any:
+        type_ = library.types[struct]
+        made = type_.from_buffer(bytearray(ctypes.sizeof(type_)) + b"\xa5" * SPARE_BYTES)
+        given.append(made)
+        return made
+
+    monkeypatch.setattr(Handle, "_zeroed", guarded)
+    handle = Handle(library, init(tmp_path, image_tags=IMAGE_TAGS))
+    said = []
+    for number in (1.0, 2.0):
+        events: list[Event] = []
+        values = array("f", [number] * 32).tobytes()
+        handle.clear()
+        handle.run(
+            ask("<image>what", images=Embeddings(values, 1, 2, IMAGE_TAGS, 392, 392)), events.append
+        )
+        said.append(b"".join(event.text for event in events))
+    assert said[0] != said[1]
+    handle.close()
+    for made in given:
+        behind = ctypes.string_at(ctypes.addressof(made) + ctypes.sizeof(made), SPARE_BYTES)
+        assert behind == b"\xa5" * SPARE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("version", "prompt", "more", "words"),
+    [
+        ("1.1.4", "hello", "", "that the prompt has no place for"),
+        ("1.2.0", "<image>", "values=array('f', [float('nan')] * 32).tobytes()", "value 0 of 32"),
+        ("1.2.1b1", "<image>", "rows=0", "1 of 0 tokens each"),
+        ("1.2.3", "<image>", "rows=1 << 19", "is not readable"),
+        ("1.2.3", "<image>", "tags=Tags('', '', '')", "the content tag is empty"),
+        ("1.3.0", "<image>", "tags=Tags('a', 'b', 'c d')", "is not one token"),
+        ("1.3.1", "<image><image>", "", "has more <image> than were given"),
+    ],
+)
+def test_the_double_does_not_take_any_image(
+    version: str, prompt: str, more: str, words: str, tmp_path: Path
+) -> None:
+    program = (
+        "import sys; from array import array; from pathlib import Path\n"
+        "from rkllmd.native.handle import *; from rkllmd.native.library import open_library\n"
+        "from rkllmd.native.rkllm import InferMode\n"
+        "given = {'values': bytes(128), 'count': 1, 'rows': 2,\n"
+        f"    'tags': Tags('<|a|>', '<|b|>', '<|c|>')}} | dict({more})\n"
+        "handle = Handle(open_library(sys.argv[1]),\n"
+        "    Init(Path(sys.argv[2]), 512, 64, Sampling(), image_tags=given['tags']))\n"
+        "handle.run(Request(sys.argv[3], InferMode.GENERATE, 4, Sampling(),\n"
+        "    images=Embeddings(**given)), print)\n"
+    )
+    model = make_model(tmp_path / "model.rkllm")
+    died = subprocess.run(
+        [sys.executable, "-c", program, str(built(version)), str(model), prompt],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert died.returncode != 0
+    assert words in died.stderr, died.stderr
 
 
 def test_a_failed_load_that_calls_itself_a_success_is_none(

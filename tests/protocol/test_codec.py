@@ -26,7 +26,10 @@ EXAMPLES = {
     "log.level": {"level": "debug"},
     "watch": {"kinds": ["state", "log"]},
     "chat": {
-        "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+        "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "hi"}, {"type": "image_embedding", "data": "AAAA"},
+            {"type": "audio_embedding", "path": "/x.npy"},
+        ]}],
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": 1}}}],
         "stop": ["\n"], "stream": False, "use_cache": "other", "temperature": 0, "session": "k",
     },
@@ -34,7 +37,7 @@ EXAMPLES = {
     "prefill": {"text": "turn on"},
     "cancel": {"target": [1]},
     "embed": {"input": ["a", "b"], "pooling": "cls"},
-    "tokenize": {"text": "a"},
+    "tokenize": {"text": "a"}, "logits": {"prompt": "once", "top": 3},
     "session.list": {}, "session.show": {"session": "s"}, "session.reset": {"session": "s"},
     "session.truncate": {"session": "s", "chars": 4},
     "model.list": {}, "model.show": {"model": "m"}, "model.load": {"model": "m"},
@@ -57,6 +60,26 @@ def test_every_operation_of_the_table_has_an_example_that_is_read():
     for op, members in EXAMPLES.items():
         line = json.dumps({"op": op, **members, "x_new": 1, "later": None}).encode()
         assert type(decode_request(line).request) is OPERATIONS[op]
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"type": "image_url", "image_url": {}},
+         ".type: found 'image_url' (text), allowed: 'image_embedding', 'audio_embedding', 'text'"),
+        ({"type": "image_embeding"}, "did you mean 'image_embedding'?"),
+        ({"type": "image_embedding", "data": 5}, ".data: found 5, allowed: "),
+        ({"type": "text"}, ".text: found nothing, allowed: a text"),
+        ({"txt": "hi"}, ".text: found nothing, allowed: a text"),
+        (5, "found 5, allowed: an object"),
+    ],
+)  # fmt: skip
+def test_a_part_of_a_message_is_refused_as_what_it_says_it_is(part, words):
+    request = {"op": "chat", "messages": [{"role": "user", "content": [part]}]}
+    error = refusal(json.dumps(request))
+    assert error.code is Code.BAD_REQUEST
+    assert "messages[0].content[0]" in error.message
+    assert words in error.message, error.message
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from rkllmd.runs import (
     Capabilities,
     Limits,
     LoadSpec,
+    Media,
     ModelFacts,
+    Prompt,
     RunStats,
     Sampling,
     StateInfo,
@@ -129,7 +131,7 @@ FACTS = ModelFacts(
     context_tokens=2048,
     memory_bytes=5,
     load_ms=1.5,
-    capabilities=Capabilities(*[YES] * 8, UNKNOWN, cannot("no eyes")),
+    capabilities=Capabilities(*[YES] * 8, UNKNOWN, cannot("no eyes"), cannot("no ears")),
     chat_template="{{ x }}\n",
     notes=("one", "two"),
 )
@@ -165,3 +167,28 @@ def test_a_damaged_record_is_a_record_or_a_frame_error(record, value, index):
 def test_a_bad_prompt_is_a_frame_error(header, payload):
     with pytest.raises(FrameError):
         Frame(header, payload).prompt()
+
+
+MEDIA = (Media.of_npy("image", b"a picture"), Media.of_npy("audio", b""))
+
+
+def with_sizes(*sizes, payload=b"text"):
+    listed = [{"kind": kind, "bytes": size} for kind, size in sizes]
+    header = {"kind": "text", "media": {"sizes": listed}}
+    [frame] = FrameReader().feed(encode(header, payload))
+    return frame
+
+
+def test_a_prompt_travels_with_its_images_and_sounds():
+    payload = b"".join([b"text", *(one.npy for one in MEDIA)])
+    prompt = with_sizes(("image", 9), ("audio", 0), payload=payload).prompt_with_media()
+    assert (prompt.data, prompt.media) == (b"text", MEDIA)
+    assert with_sizes().prompt_with_media() == Prompt.of_text("text")
+
+
+@pytest.mark.parametrize(
+    "sizes", [[("image", 5)], [("image", -1)], [("video", 1)], [("image", True)], [(None, 1)]]
+)
+def test_bad_sizes_are_a_frame_error(sizes):
+    with pytest.raises(FrameError):
+        with_sizes(*sizes).prompt_with_media()

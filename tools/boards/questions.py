@@ -123,6 +123,16 @@ QUESTIONS = (
     Question("hidden layer", "Is the last hidden layer given?",
              lambda f: f"rkllm_run returned {f['hidden.status']}; rows and widths"
              f" {f['hidden.rows']}"),
+    Question("images", "Is a row of an image as wide as the last hidden layer?",
+             by_hand="send an image that the vendor's demo takes (models/README.md); a refusal"
+             " names both widths"),
+    Question("images", "Does perf.prefill_tokens count the rows of an image?",
+             by_hand="send an image with `use_cache: false`; where it does, `usage.prompt_tokens`"
+             " is larger than the number of rows"),
+    Question("images", "Does 1.3.0 compare images, or only their tokens?",
+             by_hand="nothing depends on it here: nothing with an image is kept"),
+    Question("images", "Is the place of a sound in a prompt `<audio>`?",
+             by_hand="with 1.3.1, send a sound and ask what it is"),
     Question("abort", "How long does a prefill go on after an abort?",
              lambda f: f"aborted after 100 ms it took {f['abort.aborted_ms']} ms, whole"
              f" {f['abort.whole_ms']} ms; the next run returned {f['abort.next']}"),

@@ -14,10 +14,16 @@ Where releases differ:
 There is no end at the window: the runtime shifts it and goes on, so `max_tokens` alone ends a run,
 and what is held after a shift is let go. How long a prompt is, is not known before it has run.
 Prefill cannot be interrupted: an abort takes effect at the first token.
+
+Images and sounds are never part of what is held. Up to 1.2.3 the runtime compares a prompt with
+what it holds as far as the first image; what later releases compare there is not known, and two
+images have the same tokens. So a prompt with images runs behind held text only where that text
+stands before the first of them, and everything is let go of afterwards.
 """
 
 import shutil
 import time
+from array import array
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +33,7 @@ from rkllmd.engine.contract import OnPiece, OnProgress, ShouldStop
 from rkllmd.engine.pooling import pool
 from rkllmd.engine.rkllm.answer import Answer
 from rkllmd.engine.rkllm.counts import Counter, Measured
+from rkllmd.engine.rkllm.media import Given, Senses, take
 from rkllmd.engine.rkllm.messages import refuses_state, run_table
 from rkllmd.engine.rkllm.state_file import count_tokens
 from rkllmd.errors import Code, EngineError, RequestError, RkllmdError, StorageError
@@ -41,6 +48,7 @@ from rkllmd.runs import (
     Capability,
     Embedding,
     Limits,
+    Logits,
     ModelFacts,
     Pooling,
     Prompt,
@@ -54,6 +62,9 @@ TOKENS_RESERVED = 4
 """The window less this is what a prompt may have (seen in the log of 1.1 and 1.2)."""
 FREE_BYTES_MIN = 1 << 20
 """A state file that was not written with less than this left on the disk lacked the space."""
+LOGITS_PROMPT_BYTES_MAX = 1024
+"""The runtime makes the logits of every token of a prompt, each as long as the vocabulary."""
+ABILITIES = {"image": "images", "audio": "audio"}
 ADAPTER = "adapter"
 NOTHING = Prompt("text", b"")
 
@@ -62,9 +73,18 @@ class RkllmEngine:
     """A model on the NPU."""
 
     def __init__(
-        self, layout: Layout, handle: Handle, facts: ModelFacts, *, has_lora: bool
+        self,
+        layout: Layout,
+        handle: Handle,
+        facts: ModelFacts,
+        senses: Senses,
+        *,
+        has_lora: bool,
     ) -> None:
         self.facts = facts
+        self._senses = senses
+        self._width: int | None = None
+        """Of the hidden states, once there was a run that gave some."""
         self._layout = layout
         self._handle = handle
         self._lora = ADAPTER if has_lora else None
@@ -106,6 +126,8 @@ class RkllmEngine:
         del on_progress
         if should_stop():
             return None
+        if prompt.media:
+            raise RequestError(Code.UNSUPPORTED, "A state with images or sounds is not saved.")
         if prompt != self._held:
             self.reset()
         path.unlink(missing_ok=True)
@@ -170,9 +192,28 @@ class RkllmEngine:
         self._run(Prompt.of_text(text), GREEDY, answer, mode=InferMode.GET_LAST_HIDDEN_LAYER)
         if answer.rows is None:
             raise EngineError(Code.ENGINE_ERROR, "The runtime gave no hidden states.")
+        self._width = answer.rows.width
         values = np.frombuffer(answer.rows.values, "<f4")
         rows = values.reshape(answer.rows.count, answer.rows.width)
         return Embedding(pool(rows, pooling, normalize=normalize), len(rows))
+
+    def logits(self, prompt: Prompt) -> Logits:
+        """The logits after a prompt, which is computed anew."""
+        capability = self.facts.capabilities.logits
+        if not capability:
+            raise RequestError(Code.UNSUPPORTED, f"There are no logits: {capability.reason}.")
+        if len(prompt.data) > LOGITS_PROMPT_BYTES_MAX:
+            raise RequestError(
+                Code.BAD_REQUEST,
+                f"prompt: found {len(prompt.data)} bytes, allowed: {LOGITS_PROMPT_BYTES_MAX}",
+                member="prompt",
+            )
+        self.reset()
+        answer = Answer(1, _no_piece, lambda: False, self._handle.abort)
+        self._run(prompt, GREEDY, answer, mode=InferMode.GET_LOGITS)
+        if answer.rows is None:
+            raise EngineError(Code.ENGINE_ERROR, "The runtime gave no logits.")
+        return Logits(array("f", answer.rows.values), answer.rows.count)
 
     def close(self) -> None:
         """Give the NPU's memory back."""
@@ -186,24 +227,31 @@ class RkllmEngine:
         save_to: Path | None = None,
         mode: InferMode = InferMode.GENERATE,
     ) -> RunStats:
+        given = self._given(prompt)
         request = Request(
-            _checked(prompt), mode, max(1, answer.tokens_max), sampling, self._lora, save_to
-        )
+            given.text, mode, max(1, answer.tokens_max), sampling, self._lora, save_to,
+            given.images, given.sounds,
+        )  # fmt: skip
         held_before = self._tokens_held()
         began = time.monotonic()
         try:
             perf = self._perform(request, answer)
         except CallFailed as error:
             self.reset()
-            raise self._run_error(prompt, answer, error) from None
+            raise self._run_error(given, answer, error) from None
         except BaseException:
             self.reset()
             raise
         ended = time.monotonic()
         first = answer.first_at or ended
-        tokens = 0 if perf is None else self._prompt_tokens(prompt, answer, perf, held_before)
+        tokens = 0
+        if perf is not None:
+            tokens = self._prompt_tokens(prompt, given, answer, perf, held_before)
         perf = perf or Perf(0, 0.0, 0.0)
-        if tokens + answer.sampled > self.facts.context_tokens:
+        if prompt.media:
+            self.reset()
+            self._learn(**{ABILITIES[one.kind]: YES for one in prompt.media})
+        elif tokens + answer.sampled > self.facts.context_tokens:
             self.reset()  # the window was shifted, so the prompt's beginning is gone
         else:
             self._remember(prompt, answer, tokens)
@@ -216,6 +264,23 @@ class RkllmEngine:
             decode_ms=perf.decode_ms or (ended - first) * 1000,
             reason=answer.reason,
         )
+
+    def _given(self, prompt: Prompt) -> Given:
+        """What the runtime gets, checked; and what it holds then may be compared with it."""
+        if not prompt.media:
+            return Given(_checked(prompt), None, None)
+        if self._width is None:
+            # Its rows say how wide the model is; what was held is lost to it, once.
+            self.embed("a", "last", normalize=False)
+        assert self._width is not None, "rows have a width"
+        given = take(prompt, self._senses, self._width, self._layout)
+        if given.rows > self._room:
+            raise self._overflow()
+        before_media = Prompt("text", prompt.data[: prompt.data.index(b"\0")])
+        # What a loaded file holds, the caller knows.
+        if self._held is not None and not before_media.starts_with(self._held):
+            self.reset()
+        return given
 
     def _perform(self, request: Request, answer: Answer) -> Perf | None:
         if self._layout >= Layout.V1_2_1:
@@ -230,17 +295,21 @@ class RkllmEngine:
             raise EngineError(Code.ENGINE_ERROR, "The runtime reported an error in a run.")
         return perf
 
-    def _prompt_tokens(self, prompt: Prompt, answer: Answer, perf: Perf, held_before: int) -> int:
+    def _prompt_tokens(
+        self, prompt: Prompt, given: Given, answer: Answer, perf: Perf, held_before: int
+    ) -> int:
+        # The counter knows of text alone, and of an image each row is a token.
+        held_after = self._handle.held_tokens()
         measured = Measured(
-            prompt_bytes=len(prompt.data),
-            prefilled=perf.prefilled_tokens,
+            prompt_bytes=len(given.text.encode()),
+            prefilled=perf.prefilled_tokens - given.rows,
             held_before=held_before,
             shareable=self._shareable(prompt),
-            held_after=self._handle.held_tokens(),
+            held_after=None if held_after is None else held_after - given.rows,
             sampled=answer.sampled,
             ending=answer.ending or "ended",
         )
-        return self._counter.prompt_tokens(measured)
+        return self._counter.prompt_tokens(measured) + given.rows
 
     def _shareable(self, prompt: Prompt) -> int:
         if self._held is not None and self._held.data and prompt.starts_with(self._held):
@@ -268,16 +337,22 @@ class RkllmEngine:
         self._prompt, self._prompt_count = None, 0
         self._held, self._held_tokens = NOTHING, 0
 
-    def _run_error(self, prompt: Prompt, answer: Answer, error: CallFailed) -> RkllmdError:
+    def _run_error(self, given: Given, answer: Answer, error: CallFailed) -> RkllmdError:
         """A prompt over the window fails without a callback (1.3.1), and without a word before."""
-        room = self.facts.context_tokens - TOKENS_RESERVED
-        if answer.first_at is None and len(prompt.data) > room:
-            return RequestError(
-                Code.CONTEXT_OVERFLOW,
-                f"The prompt does not fit into the context of {self.facts.context_tokens} tokens.",
-                context_tokens=self.facts.context_tokens,
-            )
+        if answer.first_at is None and len(given.text.encode()) + given.rows > self._room:
+            return self._overflow()
         return error
+
+    @property
+    def _room(self) -> int:
+        return self.facts.context_tokens - TOKENS_RESERVED
+
+    def _overflow(self) -> RequestError:
+        return RequestError(
+            Code.CONTEXT_OVERFLOW,
+            f"The prompt does not fit into the context of {self.facts.context_tokens} tokens.",
+            context_tokens=self.facts.context_tokens,
+        )
 
     def _check_saved(self, path: Path, tokens: int, log: str) -> None:
         if not path.exists() and refuses_state(log):
@@ -291,8 +366,11 @@ class RkllmEngine:
             )
 
     def _set_state_files(self, capability: Capability) -> None:
-        capabilities = replace(self.facts.capabilities, state_files=capability)
-        self.facts = replace(self.facts, capabilities=capabilities)
+        self._learn(state_files=capability)
+
+    def _learn(self, **capabilities: Capability) -> None:
+        known = replace(self.facts.capabilities, **capabilities)
+        self.facts = replace(self.facts, capabilities=known)
 
 
 def _checked(prompt: Prompt) -> str:

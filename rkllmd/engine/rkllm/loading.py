@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rkllmd.engine.contract import OnProgress
 from rkllmd.engine.rkllm.engine import ADAPTER, RkllmEngine
+from rkllmd.engine.rkllm.media import Senses
 from rkllmd.engine.rkllm.messages import context_limit, driver_version, load_error
 from rkllmd.errors import Code, EngineError
 from rkllmd.native.functions import CallFailed
@@ -35,6 +36,7 @@ def load(spec: LoadSpec, _on_progress: OnProgress) -> "RkllmEngine":
             raise
         context = limit
         handle, log = _opened(library, spec, context)
+    senses = Senses.of_options(spec.options)
     facts = ModelFacts(
         engine="rkllm",
         engine_version=library.version,
@@ -42,11 +44,11 @@ def load(spec: LoadSpec, _on_progress: OnProgress) -> "RkllmEngine":
         context_tokens=context,
         memory_bytes=_resident_bytes(),
         load_ms=(time.monotonic() - began) * 1000,
-        capabilities=_capabilities(library),
+        capabilities=_capabilities(library, senses),
         context_limit=context_limit(log),
         notes=_notes(library, spec, log),
     )
-    return RkllmEngine(library.layout, handle, facts, has_lora=bool(spec.lora))
+    return RkllmEngine(library.layout, handle, facts, senses, has_lora=bool(spec.lora))
 
 
 def _opened(library: Library, spec: LoadSpec, context: int) -> tuple[Handle, str]:
@@ -66,6 +68,7 @@ def _opened(library: Library, spec: LoadSpec, context: int) -> tuple[Handle, str
         base_domain_id=spec.options.get("base_domain_id", 0),
         embed_flash=spec.options.get("embed_flash", False),
         cpus=tuple(spec.options.get("cpus", ())),
+        image_tags=Senses.of_options(spec.options).tags.get("image"),
     )
     log = Listening()
     try:
@@ -83,12 +86,14 @@ def _opened(library: Library, spec: LoadSpec, context: int) -> tuple[Handle, str
     return handle, log.text
 
 
-def _capabilities(library: Library) -> Capabilities:
+def _capabilities(library: Library, senses: Senses) -> Capabilities:
     return Capabilities(
         state_files=UNKNOWN,
         tokenizer=cannot("the NPU runtime has no tokenizer to call"),
         embeddings=YES,
-        logits=cannot("no operation asks for them"),
+        logits=YES
+        if library.layout >= Layout.V1_2_0
+        else cannot(f"runtime {library.version} does not give them"),
         grammar=cannot("the NPU runtime has no grammar"),
         run_sampling=YES
         if library.layout >= Layout.V1_3_0
@@ -96,7 +101,8 @@ def _capabilities(library: Library) -> Capabilities:
         seed=cannot("the NPU runtime takes no seed"),
         interruptible_prefill=cannot("an abort takes effect after prefill"),
         lora=YES,
-        images=cannot("only text is passed to the NPU runtime so far"),
+        images=senses.capability("image", library.layout, library.version),
+        audio=senses.capability("audio", library.layout, library.version),
     )
 
 

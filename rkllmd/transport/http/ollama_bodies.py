@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from rkllmd.errors import Code, RequestError
 from rkllmd.protocol.messages import (
+    NO_ENCODER,
     CalledFunction,
     Chat,
     Complete,
@@ -232,4 +233,5 @@ def plain_name(name: str) -> str | None:
 
 
 def _unsupported(member: str) -> RequestError:
-    return RequestError(Code.UNSUPPORTED, f"{member}: not supported", member=member)
+    why = f": {NO_ENCODER}" if member == "images" else ""
+    return RequestError(Code.UNSUPPORTED, f"{member}: not supported{why}", member=member)

@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 
 from rkllmd.errors import Code, RequestError
 from rkllmd.protocol.messages import (
+    NO_ENCODER,
     Chat,
     Complete,
     Embed,
+    EmbeddingPart,
     Generation,
     Message,
     Prefill,
@@ -28,12 +30,41 @@ Mapped = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class ImageUrl:
+    """Where an image is."""
+
+    url: str
+    """`data:application/octet-stream;base64,` and a `.npy` file."""
+    detail: str = ""
+    """Not used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePart:
+    """An image, as OpenAI's clients send it."""
+
+    image_url: ImageUrl
+    """The image's embeddings."""
+    type: Literal["image_url"] = "image_url"
+    """There is one kind."""
+
+    def part(self) -> EmbeddingPart:
+        """The same on the socket."""
+        kind, comma, data = self.image_url.url.partition(",")
+        if kind.startswith("data:image/"):
+            raise _unsupported("image_url", NO_ENCODER)
+        if not comma or not kind.startswith("data:") or not kind.endswith(";base64"):
+            raise _unsupported("image_url", "nothing is fetched; send a data: URL in base64")
+        return EmbeddingPart("image_embedding", data)
+
+
+@dataclass(frozen=True, slots=True)
 class ChatMessage:
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     """Who says it."""
-    content: str | tuple[TextPart, ...] | None = None
+    content: str | tuple[EmbeddingPart | ImagePart | TextPart, ...] | None = None
     """What is said."""
     tool_calls: tuple[ToolCall, ...] = ()
     """The calls that an assistant made."""
@@ -44,7 +75,10 @@ class ChatMessage:
 
     def message(self) -> Message:
         """The same on the socket."""
-        return Message(self.role, self.content, self.tool_calls, self.tool_call_id, self.name)
+        content = self.content
+        if isinstance(content, tuple):
+            content = tuple(one.part() if isinstance(one, ImagePart) else one for one in content)
+        return Message(self.role, content, self.tool_calls, self.tool_call_id, self.name)
 
 
 @dataclass(frozen=True, slots=True)

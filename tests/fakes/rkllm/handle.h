@@ -31,6 +31,9 @@ typedef struct Handle {
     int new_tokens;
     int top_k;
     int hidden;
+    int image_outputs; /* of the vision encoder, which stand side by side in an image's row */
+    int vocabulary;
+    char *tags[3]; /* around and for an image, where they are given at init */
     Context context;
     bool loaded; /* the context came from a file that was not released */
     char *prefix, *postfix; /* the chat template's parts around a turn */

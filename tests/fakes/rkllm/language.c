@@ -37,6 +37,11 @@ void context_push(Context *context, int32_t id, uint64_t seed) {
     context->states[context->count++] = next_state(before, id);
 }
 
+void context_see(Context *context, const float *row, size_t width) {
+    uint64_t *state = &context->states[context->count - 1];
+    *state = hash_bytes(*state, row, width * sizeof *row);
+}
+
 void context_free(Context *context) {
     free(context->ids);
     free(context->states);

@@ -3,7 +3,7 @@
  * Tokens: `<|...|>` is one; letters, with the space before them, are one; every other byte is one.
  * The state after a token is a hash of the state before it and of the token; it stands for the KV
  * cache. The next token is chosen by the last state alone, so a state that belongs to another
- * prefix, model or adapter gives another answer. */
+ * prefix, model or adapter, or to another image, gives another answer. */
 #ifndef SIMULATED_LANGUAGE_H
 #define SIMULATED_LANGUAGE_H
 
@@ -29,6 +29,8 @@ uint64_t hash_bytes(uint64_t seed, const void *data, size_t size);
 uint64_t next_state(uint64_t before, int32_t id);
 
 void context_push(Context *context, int32_t id, uint64_t seed);
+/* The last token stands for a row of an image or a sound, on which its state then depends. */
+void context_see(Context *context, const float *row, size_t width);
 void context_free(Context *context);
 
 /* Appends the tokens of a text to a growing list; the list's new count. */

@@ -26,6 +26,19 @@ typedef struct {
     int held_bytes;
 } Run;
 
+typedef struct {
+    const float *values; /* NULL for text */
+    size_t width;
+} Row;
+
+typedef struct {
+    int32_t *ids;
+    size_t count;
+    Row *rows; /* what each token stands for */
+    size_t rows_count;
+    size_t first_row; /* the first token of an image or a sound, SIZE_MAX where there is none */
+} Prompt;
+
 static int deliver(Run *run, RKLLMResult *result, LLMCallState state) {
     make_noise(&run->script);
 #if LAYOUT >= V1_2_1
@@ -177,17 +190,32 @@ static void generate(Run *run) {
     run->decode_ms = (float)(now_us() - start) / 1000;
 }
 
+/* The token that a greedy run would say next has the highest logit. */
+static void fill_logits(float *values, int width, uint64_t state, long said) {
+    Piece pieces[8];
+    memset(pieces, 0, sizeof pieces);
+    choose_pieces(state, said, pieces);
+    for (int i = 0; i < width; i++)
+        values[i] = (float)(uint16_t)(state + (uint64_t)i * 40503) / 65536;
+    values[pieces[0].id] = 8;
+}
+
 static void give_rows(Run *run) {
     Handle *handle = run->handle;
     bool logits = run->mode == RKLLM_INFER_GET_LOGITS;
-    int width = handle->hidden;
+    int width = logits ? handle->vocabulary : handle->hidden;
     int rows = run->prefilled ? (int)run->prefilled : 1;
-    Output *output = malloc(sizeof *output + sizeof(float) * (size_t)(width * rows));
+    Output *output = malloc(sizeof *output + sizeof(float) * (size_t)width * (size_t)rows);
     size_t first = handle->context.count - (size_t)rows;
-    for (int row = 0; row < rows; row++)
-        for (int i = 0; i < width; i++)
-            output->values[row * width + i] =
-                (float)(int16_t)next_state(handle->context.states[first + (size_t)row], i) / 32768;
+    for (int row = 0; row < rows; row++) {
+        float *values = output->values + (size_t)row * (size_t)width;
+        uint64_t state = handle->context.states[first + (size_t)row];
+        if (logits)
+            fill_logits(values, width, state, run->sampled);
+        else
+            for (int i = 0; i < width; i++)
+                values[i] = (float)(int16_t)next_state(state, i) / 32768;
+    }
     RKLLMResult result = {0};
 #if LAYOUT >= V1_2_0
     if (logits)
@@ -225,17 +253,21 @@ static bool save(Run *run) {
     return !fault(run, "save") && state_save(run->handle, &run->script, run->save_path);
 }
 
-/* Compares from the start, forgets what differs, computes what is new. */
-static bool prefill(Run *run, const int32_t *ids, size_t count, bool append) {
+/* Compares from the start, forgets what differs, computes what is new. Up to 1.2.3 it compares up to
+ * the first image (issue 492); what later releases compare there is not known, so the worst is
+ * played: only the ids of the tags, and not what the image is. */
+static bool prefill(Run *run, const Prompt *prompt, bool append) {
     Handle *handle = run->handle;
     Context *context = &handle->context;
-    size_t same = 0;
+    const int32_t *ids = prompt->ids;
+    size_t count = prompt->count, same = 0;
+    size_t comparable = LAYOUT >= V1_3_0 ? count : prompt->first_row;
     if (append) {
         same = context->count;
     } else if (handle->linear) {
         log_line("Current model does not support kv cache reuse. clearing all caches.");
     } else if (!handle->forgetful && (LAYOUT >= V1_2_0 || handle->loaded)) {
-        while (same < count && same < context->count && context->ids[same] == ids[same])
+        while (same < comparable && same < context->count && context->ids[same] == ids[same])
             same++;
     }
     if (same < context->count && handle->loaded && LAYOUT < V1_2_0)
@@ -247,27 +279,139 @@ static bool prefill(Run *run, const int32_t *ids, size_t count, bool append) {
     sleep_us(script_number(&run->script, "prefill_us", 0) * run->prefilled);
     if (fault(run, "prefill"))
         return false;
-    for (size_t i = from; i < count; i++)
+    for (size_t i = from; i < count; i++) {
         context_push(context, ids[i], run->seed);
+        if (i < prompt->rows_count && prompt->rows[i].values)
+            context_see(context, prompt->rows[i].values, prompt->rows[i].width);
+    }
     run->prefill_ms = (float)(now_us() - start) / 1000;
     return true;
 }
 
-static size_t prompt_tokens(const Handle *handle, const RKLLMInput *input, int32_t **ids) {
-    size_t count = 0;
+static void add_text(Prompt *prompt, const char *text) {
+    prompt->count = tokenize(text, &prompt->ids, prompt->count);
+}
+
+/* Images, or sounds, and the tags that stand for them. */
+typedef struct {
+    const char *place, *start, *end, *content;
+    const float *values;
+    size_t count, tokens, width;
+} Media;
+
+static void add_media(Prompt *prompt, Media *media) {
+    if (!media->count)
+        violation("the prompt has more %s than were given", media->place);
+    add_text(prompt, media->start);
+    for (size_t token = 0; token < media->tokens; token++) {
+        size_t before = prompt->count;
+        add_text(prompt, media->content);
+        if (prompt->count != before + 1)
+            violation("the content tag '%s' is not one token", media->content);
+        if (prompt->first_row > before)
+            prompt->first_row = before;
+        prompt->rows = realloc(prompt->rows, prompt->count * sizeof *prompt->rows);
+        while (prompt->rows_count < before)
+            prompt->rows[prompt->rows_count++] = (Row){0};
+        prompt->rows[prompt->rows_count++] = (Row){media->values, media->width};
+        media->values += media->width;
+    }
+    add_text(prompt, media->end);
+    media->count--;
+}
+
+static void add_multimodal(Prompt *prompt, char *text, Media *media, int kinds) {
+    for (;;) {
+        char *next = NULL;
+        Media *found = NULL;
+        for (int kind = 0; kind < kinds; kind++) {
+            char *place = strstr(text, media[kind].place);
+            if (place && (!next || place < next)) {
+                next = place;
+                found = &media[kind];
+            }
+        }
+        if (!next)
+            break;
+        *next = '\0';
+        add_text(prompt, text);
+        add_media(prompt, found);
+        text = next + strlen(found->place);
+    }
+    add_text(prompt, text);
+    for (int kind = 0; kind < kinds; kind++)
+        if (media[kind].count)
+            violation("%zu %s were given that the prompt has no place for", media[kind].count,
+                      media[kind].place);
+}
+
+static void read_multimodal(const Handle *handle, const RKLLMMultiModalInput *input,
+                            Prompt *prompt) {
+    size_t wide = (size_t)(handle->hidden * handle->image_outputs);
+#if LAYOUT >= V1_3_0
+    Media media[] = {
+        {"<image>", input->image.image_start, input->image.image_end, input->image.image_content,
+         input->image.image_embed, input->image.n_image, input->image.n_image_tokens, wide},
+#if LAYOUT >= V1_3_1
+        {"<audio>", input->audio.audio_start, input->audio.audio_end, input->audio.audio_content,
+         input->audio.audio_embed, input->audio.n_audio, input->audio.n_audio_tokens,
+         (size_t)handle->hidden},
+#endif
+    };
+#else
+    check_tags(handle->tags[0], handle->tags[1], handle->tags[2], "the tags given at init");
+    size_t images = 1;
+#if LAYOUT >= V1_2_1B1
+    images = input->n_image;
+#endif
+    Media media[] = {{"<image>", handle->tags[0], handle->tags[1], handle->tags[2],
+                      input->image_embed, images, input->n_image_tokens, wide}};
+#endif
+    int kinds = (int)(sizeof media / sizeof *media);
+    size_t all = 0;
+    for (int kind = 0; kind < kinds; all += media[kind++].count)
+        if (media[kind].values)
+            check_rows(media[kind].values, media[kind].count, media[kind].tokens, media[kind].width,
+                       media[kind].place);
+    if (!all)
+        violation("a multimodal input has neither an image nor a sound");
+    char *text = strdup(input->prompt);
+    add_text(prompt, handle->prefix);
+    add_multimodal(prompt, text, media, kinds);
+    free(text);
+}
+
+static Prompt read_prompt(const Handle *handle, const RKLLMInput *input) {
+    Prompt prompt = {.first_row = SIZE_MAX};
     switch (input->input_type) {
     case RKLLM_INPUT_PROMPT:
-        count = tokenize(handle->prefix, ids, 0);
-        count = tokenize(input->prompt_input, ids, count);
-        return tokenize(handle->postfix, ids, count);
+        add_text(&prompt, handle->prefix);
+        add_text(&prompt, input->prompt_input);
+        add_text(&prompt, handle->postfix);
+        break;
     case RKLLM_INPUT_TOKEN:
-        count = input->token_input.n_tokens;
-        *ids = malloc(count * sizeof **ids + 1);
-        memcpy(*ids, input->token_input.input_ids, count * sizeof **ids);
-        return count;
+        prompt.count = input->token_input.n_tokens;
+        prompt.ids = malloc(prompt.count * sizeof *prompt.ids + 1);
+        memcpy(prompt.ids, input->token_input.input_ids, prompt.count * sizeof *prompt.ids);
+        break;
+    case RKLLM_INPUT_MULTIMODAL:
+        read_multimodal(handle, &input->multimodal_input, &prompt);
+        break;
     default:
         violation("input_type %d is not simulated", input->input_type);
     }
+    return prompt;
+}
+
+static void free_prompt(Prompt *prompt) {
+    free(prompt->ids);
+    free(prompt->rows);
+}
+
+static const char *text_of(const RKLLMInput *input) {
+    if (input->input_type == RKLLM_INPUT_MULTIMODAL)
+        return input->multimodal_input.prompt;
+    return input->input_type == RKLLM_INPUT_PROMPT ? input->prompt_input : "";
 }
 
 static uint64_t run_seed(const Handle *handle, const RKLLMInferParam *infer) {
@@ -296,8 +440,7 @@ static Run *begin(Handle *handle, const RKLLMInput *input, const RKLLMInferParam
         run->save_path = infer->prompt_cache_params->prompt_cache_path;
     script_open(&run->script, handle->model);
     const char *match = script_text(&run->script, "match");
-    run->faulty = !match || (input->input_type == RKLLM_INPUT_PROMPT &&
-                             strstr(input->prompt_input, match) != NULL);
+    run->faulty = !match || strstr(text_of(input), match) != NULL;
     static __thread char answer[4096];
     int top_k = handle->top_k;
 #if LAYOUT >= V1_3_0
@@ -336,21 +479,20 @@ int rkllm_run(LLMHandle opaque, RKLLMInput *input, RKLLMInferParam *infer, void 
     join_late(handle);
     atomic_store(&handle->abort_at_us, 0);
     Run *run = begin(handle, input, infer, userdata);
-    int32_t *ids = NULL;
-    size_t count = prompt_tokens(handle, input, &ids);
+    Prompt prompt = read_prompt(handle, input);
     bool append = false;
 #if LAYOUT >= V1_2_0
     append = infer->keep_history == 1;
 #endif
     long room = handle->context_tokens - 4;
-    if ((long)count > room) {
-        log_line("prompt gather than max context (prompt: %zu tokens, max context: %ld)", count,
-                 room);
-        free(ids);
+    if ((long)prompt.count > room) {
+        log_line("prompt gather than max context (prompt: %zu tokens, max context: %ld)",
+                 prompt.count, room);
+        free_prompt(&prompt);
         return end(run, -1, false);
     }
-    bool good = prefill(run, ids, count, append);
-    free(ids);
+    bool good = prefill(run, &prompt, append);
+    free_prompt(&prompt);
     if (!good) {
         run->failed = true;
         return end(run, -1, true);

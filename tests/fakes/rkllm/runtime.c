@@ -126,6 +126,13 @@ static Handle *make_handle(const RKLLMParam *param, char *model, const Script *s
     handle->new_tokens = param->max_new_tokens;
     handle->top_k = param->top_k;
     handle->hidden = (int)script_number(script, "hidden", 16);
+    handle->image_outputs = (int)script_number(script, "image_outputs", 1);
+    handle->vocabulary = 151936;
+#if LAYOUT < V1_3_0
+    const char *tags[] = {param->img_start, param->img_end, param->img_content};
+    for (int i = 0; i < 3; i++)
+        handle->tags[i] = tags[i] ? strdup(tags[i]) : NULL;
+#endif
     /* 1.1.x has no template of its own, later releases wrap a prompt until told not to. */
     handle->prefix = strdup(LAYOUT >= V1_2_0 ? "<|im_start|>user\n" : "");
     handle->postfix = strdup(LAYOUT >= V1_2_0 ? "<|im_end|>\n<|im_start|>assistant\n" : "");
@@ -195,6 +202,8 @@ int rkllm_destroy(LLMHandle opaque) {
         handle->outputs = output->next;
         free(output);
     }
+    for (int i = 0; i < 3; i++)
+        free(handle->tags[i]);
     context_free(&handle->context);
     free(handle->model);
     free(handle->prefix);

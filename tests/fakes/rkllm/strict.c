@@ -76,6 +76,24 @@ void check_string(const char *text, const char *what) {
     }
 }
 
+void check_rows(const float *values, size_t count, size_t tokens, size_t width, const char *what) {
+    if (count < 1 || count > 64 || tokens < 1 || tokens > 1 << 20)
+        violation("%s: %zu of %zu tokens each", what, count, tokens);
+    size_t all = count * tokens * width;
+    check_readable(values, all * sizeof *values, what);
+    for (size_t i = 0; i < all; i++)
+        if (!isfinite(values[i]))
+            violation("%s: value %zu of %zu is %g", what, i, all, (double)values[i]);
+}
+
+void check_tags(const char *start, const char *end, const char *content, const char *what) {
+    check_string(start, what);
+    check_string(end, what);
+    check_string(content, what);
+    if (!*content)
+        violation("%s: the content tag is empty", what);
+}
+
 static void check_range(double value, double low, double high, const char *what) {
     if (!(value >= low && value <= high))
         violation("%s is %g, allowed are %g to %g", what, value, low, high);
@@ -152,6 +170,30 @@ void check_param(const RKLLMParam *param) {
     check_extend(&param->extend_param);
 }
 
+#if LAYOUT >= V1_3_0
+#define UNUSED_IS_ZERO(input, member, used)                                                        \
+    if (!(used))                                                                                   \
+    check_zero(&(input)->member, 0, sizeof(input)->member, "the unused " #member)
+#endif
+
+/* What can be told without the model; how wide a row is, the run knows. */
+static void check_multimodal(const RKLLMMultiModalInput *input) {
+    check_string(input->prompt, "the multimodal prompt");
+#if LAYOUT >= V1_3_0
+    UNUSED_IS_ZERO(input, image, input->image.image_embed);
+    UNUSED_IS_ZERO(input, video, false);
+    if (input->image.image_embed)
+        check_tags(input->image.image_start, input->image.image_end, input->image.image_content,
+                   "image");
+#endif
+#if LAYOUT >= V1_3_1
+    UNUSED_IS_ZERO(input, audio, input->audio.audio_embed);
+    if (input->audio.audio_embed)
+        check_tags(input->audio.audio_start, input->audio.audio_end, input->audio.audio_content,
+                   "audio");
+#endif
+}
+
 void check_input(const RKLLMInput *input) {
     check_readable(input, sizeof *input, "RKLLMInput");
     check_range(input->input_type, RKLLM_INPUT_PROMPT, RKLLM_INPUT_MULTIMODAL, "input_type");
@@ -181,7 +223,7 @@ void check_input(const RKLLMInput *input) {
         used = sizeof input->embed_input;
         break;
     case RKLLM_INPUT_MULTIMODAL:
-        check_string(input->multimodal_input.prompt, "the multimodal prompt");
+        check_multimodal(&input->multimodal_input);
         used = sizeof input->multimodal_input;
         break;
     }

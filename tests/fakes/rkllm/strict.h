@@ -12,6 +12,9 @@ void check_infer(const RKLLMInferParam *infer);
 void check_lora(const RKLLMLoraAdapter *adapter);
 /* Readable, ended by NUL, valid UTF-8; `what` names it in the complaint. */
 void check_string(const char *text, const char *what);
+/* As many rows of `width` finite values as there are images (or sounds) of so many tokens. */
+void check_rows(const float *values, size_t count, size_t tokens, size_t width, const char *what);
+void check_tags(const char *start, const char *end, const char *content, const char *what);
 void check_readable(const void *start, size_t size, const char *what);
 void check_code(const void *function, const char *what);
 #if LAYOUT >= V1_3_0
