@@ -338,14 +338,19 @@ class Reconciler:
         stored = before.failure if isinstance(before, Entry) else None
         known = self._caches.failures.get(target.key, stored)
         same = known is not None and known.fingerprint == target.ingredients.digest()
+        attempts = known.attempts + 1 if known is not None and same else 1
+        if isinstance(error, StorageError):
+            attempts = min(attempts, plan.ATTEMPTS_MAX - 1)  # a disk is mended some day
         failure = Failure(
             fingerprint=target.ingredients.digest(),
             at=time.time(),
-            attempts=known.attempts + 1 if known is not None and same else 1,
+            attempts=attempts,
             reason=error.message,
             advice=error.next_step,
         )
         self._caches.failures[target.key] = failure
+        if isinstance(error, StorageError):
+            return  # it says nothing about the prompt: the next start tries again
         with suppress(StorageError):
             await asyncio.to_thread(
                 self._store.note_failure, bare_entry(target), failure, target.text
