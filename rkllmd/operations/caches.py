@@ -67,13 +67,20 @@ async def cache_create(services: Services, request: CacheCreate, call: Call) -> 
 
 
 async def cache_build(services: Services, request: CacheBuild, call: Call) -> dict[str, Any]:
-    """Build what is not there, or all that is asked for when forced."""
+    """Build what is not there, or all that is asked for when forced.
+
+    What failed before is tried at once: whoever asks may have mended the reason.
+    """
     entry = services.model(request.model)
     await lane_of(services, entry, call)
     names = _names(services, entry.name, request.name)
     built, failed = set[Key](), dict[Key, RkllmdError]()
-    for name in names if request.force else [None]:
-        step = None if name is None else plan.Build(entry.name, name, "it was asked for")
+    steps: list[plan.Step | None] = [
+        plan.Build(entry.name, name, "it was asked for")
+        for name in names
+        if request.force or services.caches.failed((entry.name, name))
+    ]
+    for step in steps or [None]:
         report = await _pass(services, call, step)
         built |= set(report.built)
         failed |= report.failed

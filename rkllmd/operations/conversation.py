@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rkllmd.chat.languages import wish_for
-from rkllmd.errors import Code, RequestError
+from rkllmd.errors import Code, RequestError, RkllmdError
 from rkllmd.ids import CacheName, SessionName
 from rkllmd.operations.call import Call
 from rkllmd.operations.generation import PRIORITIES, Generator
@@ -132,7 +132,10 @@ class Talk:
         if not self.own_prefix or self.cold or model is None:
             return
         text = self._prefix(model)
-        prefix = await lane.prompt(text)
+        try:
+            prefix = await lane.prompt(text, wait=False)
+        except RkllmdError:
+            return  # the answer is there; it does not wait for another worker
         if self._found is None or self._found.prefix.units < prefix.units:
             system = "\n\n".join(content_text(message) for message in self._system())
             self.services.caches.saw(

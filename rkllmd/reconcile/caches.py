@@ -211,6 +211,11 @@ class Caches:
         loaded = self.models.get(model)
         return cannot_save(loaded, self.findings) if loaded is not None else ""
 
+    def failed(self, key: Key) -> bool:
+        """Whether the last build of an entry failed."""
+        entry = self.view.entries.get(key)
+        return key in self.failures or (isinstance(entry, Entry) and entry.failure is not None)
+
     def used(self, model: ModelName, name: CacheName) -> None:
         """A state was really reused."""
         self.hits.append(((model, name), time.time()))

@@ -23,6 +23,7 @@ What happens to an entry whose prompt is wanted and whose fingerprint is known:
 
 A failed build is remembered in the entry with the fingerprint it was for and tried again after a
 growing pause, `attempts_max` times in all, restarts or not. Another fingerprint is tried at once.
+What the disk refused is remembered until the next start only, and tried again for ever.
 
 Entries whose prompt is not wanted: declared ones are deleted; learned ones are kept, and proved, as
 long as they fit their model and prove good; prompts of clients are theirs, and only they delete
@@ -37,6 +38,8 @@ from rkllmd.promptcache.entry import Damaged, Entry, Failure, Key, Source
 from rkllmd.promptcache.fingerprint import Ingredients, difference
 
 SYSTEM = CacheName("system")
+ATTEMPTS_MAX = 5
+"""So many times one build is tried; what the disk refuses is tried for ever, but seldom."""
 DEATHS_MAX = 2
 """So many workers may die while a state is loaded before it is never loaded again."""
 
@@ -89,7 +92,7 @@ class Actual:
 class RetryPolicy:
     """When a failed build is tried again."""
 
-    attempts_max: int = 5
+    attempts_max: int = ATTEMPTS_MAX
     pause_s: float = 60.0
     factor: float = 4.0
 

@@ -189,16 +189,17 @@ class Lane:
         finally:
             turn.leave()
 
-    async def prompt(self, text: str) -> Prompt:
-        """A text as the engine's prompt; waits while the worker is being replaced."""
+    async def prompt(self, text: str, *, wait: bool = True) -> Prompt:
+        """A text as the engine's prompt; waits while the worker is being replaced, or raises."""
         assert self.model is not None, "a lane is handed out once its model is loaded"
         if not self.model.facts.capabilities.tokenizer:
             return Prompt.of_text(text)
-        for _ in range(ATTEMPTS):
+        for _ in range(ATTEMPTS if wait else 0):
             await self._wait_for_worker()
             with suppress(WorkerLost):
                 return await self.supervisor.tokenize(text)
-        await self._wait_for_worker()
+        if wait:
+            await self._wait_for_worker()
         return await self.supervisor.tokenize(text)
 
     async def _wait_for_worker(self) -> None:

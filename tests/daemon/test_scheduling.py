@@ -266,6 +266,20 @@ def test_after_a_cancel_the_session_is_still_warm(running):
     assert usage["cached_tokens"] >= first["usage"]["prompt_tokens"] - 1
 
 
+def test_an_answer_is_not_lost_with_the_worker_that_gave_it(household):
+    household.settings += ["cancel.hard_ms=100", "models.settle_s=600"]
+    household.start()
+    with Wire(household) as wire:
+        wire.ask("last", text="go", system="You are an owl. " * 20, max_tokens=1500)
+        said = wire.begun("last")["text"]
+        (household.models / "parrot" / "model.gguf").unlink()  # nothing comes after this worker
+        os.kill(household.worker_pids()[0], signal.SIGSTOP)
+        wire.ask("c", "cancel", target="last")
+        last = wire.end("last")
+    assert (last["event"], last.get("reason")) == ("done", "cancelled"), last
+    assert last["text"].startswith(said)
+
+
 def test_cancel_in_prefill_ends_the_run(running):
     with Wire(running) as wire:
         wire.ask("a", text="word " * 350, use_cache=False)
