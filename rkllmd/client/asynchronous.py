@@ -102,7 +102,7 @@ class AsyncClient:
         return int((await self.call("cancel", session=session))["cancelled"])
 
     async def truncate(self, session: str, spoken: str) -> str:
-        """Cut the last answer in the history to what was heard; one that was left before counts."""
+        """Cut the last answer in the history to what was heard, once it has ended."""
         kept = (await self.call("session.truncate", session=session, spoken=spoken))["kept"]
         return str(kept)
 

@@ -105,7 +105,7 @@ class Client:
         return int(self.call("cancel", session=session)["cancelled"])
 
     def truncate(self, session: str, spoken: str) -> str:
-        """Cut the last answer in the history to what was heard; one that was left before counts."""
+        """Cut the last answer in the history to what was heard, once it has ended."""
         return str(self.call("session.truncate", session=session, spoken=spoken)["kept"])
 
     def daemon_pid(self) -> int:

@@ -5,7 +5,7 @@ import tarfile
 
 import pytest
 
-from tests.daemon.household import SYSTEM, Household
+from tests.daemon.household import PATIENCE_SECONDS, SYSTEM, Household
 
 
 @pytest.fixture
@@ -60,7 +60,21 @@ def test_a_damaged_file_is_refused(household, ctl_of, tmp_path):
     for data in (b"", whole[: len(whole) // 2], b"\0" * 4096):
         file.write_bytes(data)
         assert ctl.json("cache", "import", str(file), status=2)["code"] == "bad_request"
+    file.write_bytes(whole)
+    assert ctl.json("cache", "import", str(file), "--model", "owl", status=3)["code"] == (
+        "unknown_model"
+    )
+    assert not (household.cache / "owl").exists()
+    before = household.greedy("hello")["text"]
+    # While it is being built one of the two is taken, and either is good.
+    with (
+        ctl.start("cache", "build", "parrot", "--force") as building,
+        ctl.start("cache", "import", str(file)) as importing,
+    ):
+        statuses = [process.wait(PATIENCE_SECONDS) for process in (building, importing)]
+    assert statuses in ([0, 0], [0, 1])
     assert household.caches() == {"parrot/system": "verified"}
+    assert household.greedy("hello")["text"] == before
 
 
 def test_an_archive_of_something_else_is_refused(household, ctl_of, tmp_path):
@@ -74,8 +88,11 @@ def test_an_archive_of_something_else_is_refused(household, ctl_of, tmp_path):
 
 
 def test_what_is_not_there_is_not_exported(household, ctl_of, tmp_path):
-    ctl = ctl_of(household.start())
-    file = tmp_path / "x"
+    ctl, file = ctl_of(household), tmp_path / "x"
+    assert "there is no cache folder" in ctl.run(
+        "cache", "export", "parrot", "system", str(file), status=3
+    )
+    household.start()
     assert (
         ctl.json("cache", "export", "parrot", "x", str(file), status=3)["code"] == "unknown_cache"
     )

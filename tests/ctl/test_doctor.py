@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rkllmd.cli.ctl import doctor, findings, service_findings
+from rkllmd.cli.ctl import doctor, findings, model_findings, service_findings
 from rkllmd.client import Client, ConnectionLost, DaemonError
 from rkllmd.native.quirks import QUIRKS
 from tests.board.test_board import ROCK, tree
@@ -30,6 +30,7 @@ LIBRARY = "usr/lib/librkllmrt.so"
 GROUP = f"root:x:99999:\nrender:x:{os.getgid()}:"
 NPU = "proc/device-tree/compatible"
 FULL = 1 << 50
+MODULES = (findings, model_findings, service_findings)
 GOOD = {
     **ROCK,
     CPU: "performance\n",
@@ -62,7 +63,7 @@ def unreadable(root):
 
 def large(root):
     with (root / MODEL).open("r+b") as file:
-        file.truncate(findings.DOMAIN_BYTES + 4096)
+        file.truncate(model_findings.DOMAIN_BYTES + 4096)
 
 
 # By name: other files (None takes one away), what is done to them, what is found, the remedy.
@@ -252,7 +253,7 @@ def test_good_health_of_the_service(health):
 def test_every_finding_has_a_story(tmp_path, monkeypatch):
     """A finding that none of the tables above brings about is not to be added."""
     seen = set()
-    for module in (findings, service_findings):
+    for module in MODULES:
 
         def found(*words, of=module, make=findings.Finding):
             seen.add((of.__name__, sys._getframe(1).f_lineno))
@@ -265,14 +266,14 @@ def test_every_finding_has_a_story(tmp_path, monkeypatch):
         examined(tmp_path / f"well{number}", files, mode(0o666) if number == 1 else None)
     examined(tmp_path / "new", {LIBRARY: "RKLLM SDK (version: 1.2.3 ", "cache/README": None})
     with monkeypatch.context() as without:
-        without.setattr(findings, "find_spec", lambda _: None)
+        without.setattr(model_findings, "find_spec", lambda _: None)
         large_gguf = {"models/a/a.gguf": "GGUF", "models/a/model.yaml": "engine: llama\n"}
         examined(tmp_path / "llama", large_gguf)
     for story in (*WELL.values(), *(story for story, *_ in SERVICE.values())):
         list(story())
     without_story = [
         f"{module.__name__}, line {call.lineno}"
-        for module in (findings, service_findings)
+        for module in MODULES
         for call in ast.walk(ast.parse(Path(module.__file__).read_text()))
         if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Finding"
         if not any((module.__name__, line) in seen
@@ -283,7 +284,7 @@ def test_every_finding_has_a_story(tmp_path, monkeypatch):
 
 
 def test_a_model_without_its_engine(tmp_path, monkeypatch):
-    monkeypatch.setattr(findings, "find_spec", lambda _: None)
+    monkeypatch.setattr(model_findings, "find_spec", lambda _: None)
     files = {"models/a/a.gguf": "GGUF", "models/a/model.yaml": "engine: llama\n"}
     (one,) = [one for one in examined(tmp_path / "root", files) if one.about == "model a"]
     assert (one.grade, "rkllmd[llama]" in one.remedy) == ("problem", True)

@@ -45,6 +45,11 @@ QUESTIONS = (
         by_hand="nothing depends on it here: it is kept as long as the handle; only the vendor can"
         " tell",
     ),
+    Question(
+        "binding", "Are RKLLMLoraAdapter and RKLLMCrossAttnParam in 1.3.1 as they were in 1.3.0?",
+        by_hand="compare the release's rkllm.h with rkllmd/native/rkllm.py, where they are taken"
+        " over from 1.3.0",
+    ),
     Question("version", "Does this release carry its version where others do?",
              lambda f: f"{f['library.version']}, from `{f['library.marks']}`",
              "install the runtime, and run this again"),
@@ -90,6 +95,9 @@ QUESTIONS = (
              " where it cannot"),
     Question("reuse", "What does keep_history 1 do with a loaded file and a full prompt?",
              by_hand="nothing depends on it here: keep_history is always 0"),
+    Question("reuse", "Is an answer the same after an unrelated one (keep_history 0)?",
+             by_hand="`rkllmctl ask --temperature 0` of one question, of quite another, and of the"
+             " first again; on 1.2.3 the text before was said to show through"),
     Question("state file", "Is the file there when rkllm_run returns?",
              lambda f: "yes" if f["state.there"] else "no"),
     Question("state file", "Is it written in one step?",
@@ -118,6 +126,9 @@ QUESTIONS = (
     Question("template", "How is a chat template taken from an external file?",
              by_hand="nothing depends on it here: the template is switched off; only the vendor can"
              " tell"),
+    Question("template", "Are special tokens that a prompt's text has taken for what they are?",
+             by_hand="set RKLLM_LOG_LEVEL=2 with `systemctl edit rkllmd`, ask something, and look"
+             " in the journal for the prompt's tokens: `<|im_start|>` is one of them, not several"),
     Question("tokens", "Does a prompt of tokens get a token in front?",
              lambda f: f"given {f['tokens.given']}, computed {f['tokens.prefilled']}"),
     Question("hidden layer", "Is the last hidden layer given?",

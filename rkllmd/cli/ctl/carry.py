@@ -77,6 +77,7 @@ def receive(context: Context) -> int:
             entry, text = _read_entry(archive)
             if options.model:
                 entry = replace(entry, model_name=ModelName(options.model))
+            context.client.call("model.show", model=entry.model_name)  # it has to be here
             _check_fit(context, entry)
             _put(context, archive, entry, text)
     except (OSError, tarfile.TarError, KeyError, UnicodeDecodeError, BadEntryError) as error:
@@ -163,6 +164,10 @@ def _store(context: Context) -> Iterator[Store]:
             os.seteuid(owner.st_uid)
         with Store(folder) as store:
             yield store
+    except FileNotFoundError as error:
+        raise NotFound(
+            Code.UNKNOWN_CACHE, f"there is no cache folder {error.filename}; --config names another"
+        ) from error
     except PermissionError as error:
         raise RequestError(
             Code.PERMISSION_DENIED, f"{folder} is the daemon's; run this as root ({error})"

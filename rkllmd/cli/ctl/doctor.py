@@ -1,6 +1,7 @@
 """doctor: looks at board, runtime, files, service and daemon, and says what mends them.
 
-What the findings are is said in `findings` and `service_findings`; here they are collected.
+What the findings are is said in `findings`, `model_findings` and `service_findings`; here they are
+collected.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rkllmd.board.reading import read_board
-from rkllmd.cli.ctl import findings, service_findings
+from rkllmd.cli.ctl import findings, model_findings, service_findings
 from rkllmd.cli.ctl.command import Context
 from rkllmd.cli.ctl.findings import Finding
 from rkllmd.cli.ctl.settings import read_below
@@ -65,12 +66,12 @@ def examine(root: Path, config_file: str | None) -> Iterator[Finding]:
         yield findings.config_file(error)
         return
     yield findings.config_file(loaded)
-    registry = findings.models(loaded.config)
+    registry = model_findings.models(loaded.config)
     library = findings.library(root, loaded.config, os.environ)
     needed = board.chip is not None or any(one.engine == "rkllm" for one in registry.entries)
     yield from findings.runtime(library, loaded.config, needed=needed)
-    yield from findings.model_files(registry, loaded.config, board, library)
-    yield from findings.loading(loaded, registry, board, library)
+    yield from model_findings.model_files(registry, loaded.config, board, library)
+    yield from model_findings.loading(loaded, registry, board, library)
     yield from findings.cache_folder(loaded.config)
 
 

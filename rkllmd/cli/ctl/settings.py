@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rkllmd.board.reading import read_board
-from rkllmd.cli.ctl import findings
+from rkllmd.cli.ctl import findings, model_findings
 from rkllmd.cli.ctl.command import Context
 from rkllmd.cli.ctl.replies import say
 from rkllmd.config.document import ConfigError
@@ -75,6 +75,6 @@ def _read_and_say(context: Context, *, check_only: bool) -> int:
 
 def _loading(loaded: Loaded) -> Iterator[findings.Finding]:
     """What the settings ask of models, against those that are there and this machine."""
-    registry = findings.models(loaded.config)
+    registry = model_findings.models(loaded.config)
     library = findings.library(Path("/"), loaded.config, os.environ)
-    return findings.loading(loaded, registry, read_board(), library)
+    return model_findings.loading(loaded, registry, read_board(), library)
