@@ -135,10 +135,10 @@ async def test_tokenize_and_cancel_are_answered_during_a_run(tmp_path):
         behind.cancel()
         stats = await behind
         assert (stats.reason, stats.prompt_tokens, stats.generated_tokens) == ("cancelled", 0, 0)
-        run.cancel()
-        assert (await worker.tokenize("hello")).units == 5
-        assert not run.ended
-        await asyncio.to_thread(gate.write_bytes, b"go")
+        with await asyncio.to_thread(gate.open, "wb"):  # The first one stands at its gate.
+            run.cancel()
+            assert (await worker.tokenize("hello")).units == 5
+            assert not run.ended
         stats = await run
         assert (stats.reason, stats.generated_tokens) == ("cancelled", 3)
         run.cancel()
