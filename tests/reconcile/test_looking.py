@@ -40,7 +40,7 @@ def store(tmp_path, disk):
 
 async def test_what_was_seen_last_counts_while_the_folder_cannot_be_read(store, disk):
     config = settings.Cache(free_bytes_min=0)
-    caches = Caches(config, lambda: None)
+    caches = Caches(config, lambda: None, store.findings)
     reconciler = Reconciler(store, caches, None, config, lambda *_: None)
     await reconciler.reconcile()
     seen = caches.listing()

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from rkllmd.config.settings import Config
+from rkllmd.promptcache.findings import Findings
 from rkllmd.registry.models import read_model
 from rkllmd.scheduling.scheduler import Scheduler
 from tools.random_model import Sizes, write_random_model
@@ -28,7 +29,7 @@ async def test_the_time_of_loading_is_no_time_without_use(entry):
     def nobody(*_):
         pass
 
-    scheduler = Scheduler(Config(), lambda: None, hear, nobody, nobody)
+    scheduler = Scheduler(Config(), lambda: None, hear, nobody, nobody, Findings())
     try:
         lane = await scheduler.lane(entry)
         assert lane.last_used >= heard["loading"]
