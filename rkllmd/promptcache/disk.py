@@ -33,6 +33,13 @@ class Disk:
         """The folder of the store, open."""
         yield from _opened(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
+    def stands_at(self, folder: int, path: Path) -> bool:
+        """Whether an open folder is the one that is found at a path now."""
+        try:
+            return os.path.samestat(os.fstat(folder), path.stat())
+        except FileNotFoundError:
+            return False
+
     @contextmanager
     def child(self, folder: int, name: str) -> Iterator[int]:
         """A folder in a folder, open."""

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rkllmd.errors import Code, RequestError
+from rkllmd.errors import Code, RequestError, StorageError
 from rkllmd.ids import NAME_RULE, ModelName, is_name
 from rkllmd.promptcache.disk import Disk
 from rkllmd.promptcache.folder import Digests, ModelFolder
@@ -36,8 +36,14 @@ class Sweep:
 
 def check_name(name: str) -> None:
     """Refuse what may not be part of a path."""
-    if not is_name(name) or name == TAG_FILE:
-        raise RequestError(Code.BAD_REQUEST, f"found the name {name!r}, allowed: {NAME_RULE}")
+    if not _may_be_ours(name):
+        raise RequestError(
+            Code.BAD_REQUEST, f"found the name {name!r}, allowed: {NAME_RULE}, and not {TAG_FILE}"
+        )
+
+
+def _may_be_ours(name: str) -> bool:
+    return is_name(name) and name != TAG_FILE
 
 
 class Root:
@@ -61,6 +67,22 @@ class Root:
             self.disk.lock(self._folder, alone=False)
             self._closing = opening.pop_all()
         return report
+
+    def follow(self) -> None:
+        """Take the folder that is at the path now, where that is another one than is held.
+
+        It was removed, or a disk was mounted over it.
+        """
+        with self.doing("look for the cache folder"):
+            if self.disk.stands_at(self.folder, self.path):
+                return
+        folder, closing = self._folder, self._closing
+        try:
+            self.open()
+        except StorageError:
+            self._folder = folder
+            raise
+        closing.close()
 
     def close(self) -> None:
         """Let the folder go; twice does no harm."""
@@ -126,7 +148,7 @@ class Root:
             raise refusal(error, what, needed_bytes, free) from error
 
     def _is_folder(self, name: str) -> bool:
-        facts = self.disk.facts(self.folder, name) if is_name(name) else None
+        facts = self.disk.facts(self.folder, name) if _may_be_ours(name) else None
         return facts is not None and stat.S_ISDIR(facts.st_mode)
 
     def _sweep(self) -> Sweep:

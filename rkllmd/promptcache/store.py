@@ -75,6 +75,10 @@ class Store:
             self.findings.read(disk.read(folder, FINDINGS_FILE, FINDINGS_BYTES_MAX))
         return report
 
+    def follow(self) -> None:
+        """Go on in the folder that is there now, where the one that was opened is gone."""
+        self._root.follow()
+
     def close(self) -> None:
         """Write the notes, where the disk lets us, and let the folder go; twice does no harm."""
         if self._root.is_open:
@@ -93,7 +97,8 @@ class Store:
 
     def models(self) -> list[ModelName]:
         """The models that have a folder."""
-        return self._root.models()
+        with self._root.doing("read the cache folder"):
+            return self._root.models()
 
     def entries(self) -> list[Entry | Damaged]:
         """All that is stored, by model and name; a model's folder that cannot be read has none."""

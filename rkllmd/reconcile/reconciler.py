@@ -213,6 +213,7 @@ class Reconciler:
     async def in_turn(self, change: Callable[[Store], object]) -> None:
         """Change the store while no pass goes on, and look again."""
         async with self._lock:
+            await asyncio.to_thread(self._store.follow)
             await asyncio.to_thread(change, self._store)
             await self._look()
 
@@ -405,10 +406,18 @@ class Reconciler:
         return plan.plan(desired, actual, time.time())
 
     async def _look(self) -> None:
-        """Read the store again, after telling it what happened since."""
+        """Read the store again, after telling it what happened since.
+
+        Where it cannot be read, what was seen last goes on to count.
+        """
         hits, self._caches.hits = self._caches.hits, []
         suspects = dict(self._caches.suspects)
-        self._caches.take(await asyncio.to_thread(self._look_in_thread, hits, suspects))
+        try:
+            view = await asyncio.to_thread(self._look_in_thread, hits, suspects)
+        except StorageError as error:
+            journal.warning("%s", error.message)
+        else:
+            self._caches.take(view)
 
     def _look_in_thread(self, hits: list[tuple[Key, float]], suspects: dict[Key, str]) -> View:
         for key, at in hits:
@@ -416,6 +425,7 @@ class Reconciler:
         for key, reason in suspects.items():
             with suppress(NotFound, StorageError):
                 self._store.mark(*key, "broken", reason)
+        self._store.follow()
         return look(self._store)
 
     def _progress(self, done: int, total: int) -> None:

@@ -1,6 +1,7 @@
 """The store does what a dictionary would do, and touches nothing that is not its own."""
 
 import errno
+import shutil
 import subprocess
 import sys
 import threading
@@ -261,6 +262,24 @@ def test_the_root_may_be_reached_through_a_link(tmp_path: Path) -> None:
     with Store(tmp_path / "cache") as store:
         put(store, "prompt")
     assert (tmp_path / "real" / MODEL / "system.json").exists()
+
+
+def test_another_folder_at_the_path_is_followed(tmp_path: Path) -> None:
+    with Store(tmp_path / "cache") as store:
+        put(store, "old")
+        (tmp_path / "cache").rename(tmp_path / "away")
+        store.follow()
+        assert store.entries() == []
+        put(store, "new")
+        assert store.text(MODEL, NAME) == "new"
+        shutil.rmtree(tmp_path / "cache")
+        (tmp_path / "cache").write_text("no folder")
+        with pytest.raises(StorageError):
+            store.follow()
+        (tmp_path / "cache").unlink()
+        (tmp_path / "away").rename(tmp_path / "cache")
+        store.follow()
+        assert store.text(MODEL, NAME) == "old"
 
 
 def test_opened_where_no_folder_can_be(tmp_path: Path) -> None:
