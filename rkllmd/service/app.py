@@ -43,6 +43,7 @@ from rkllmd.scheduling.scheduler import Scheduler
 from rkllmd.scheduling.sessions import Sessions
 from rkllmd.scheduling.stop import StopReason
 from rkllmd.service import journal as log
+from rkllmd.service.descriptors import fit_clients, raise_limit
 from rkllmd.service.faces import Faces
 from rkllmd.service.memory import available_bytes
 from rkllmd.service.metrics import Metrics
@@ -71,9 +72,13 @@ def serve(read_config: ReadConfig, loaded: Loaded) -> int:
     notifier = Notifier()
     inherited = inherited_sockets(os.environ, os.getpid())
     heartbeat_s = watchdog_interval(os.environ, os.getpid())
+    config, few_clients = fit_clients(loaded.config, raise_limit(loaded.config))
     try:
-        sockets = open_sockets(loaded.config, inherited)
-        asyncio.run(Daemon(read_config, loaded, notifier, heartbeat_s).live(sockets))
+        sockets = open_sockets(config, inherited)
+        if few_clients:
+            journal.warning("%s", few_clients)
+            sockets.notes.append(few_clients)
+        asyncio.run(Daemon(read_config, config, notifier, heartbeat_s).live(sockets))
     except ListenError as error:
         journal.error("%s", error)
         return CANNOT_LISTEN
@@ -88,18 +93,16 @@ class Daemon:
     def __init__(
         self,
         read_config: ReadConfig,
-        loaded: Loaded,
+        config: Config,
         notifier: Notifier,
         heartbeat_s: float | None,
     ) -> None:
         self._read_config = read_config
-        self._loaded = loaded
         self._notifier = notifier
         self._heartbeat_s = heartbeat_s
         self._changed = asyncio.Event()
         self._leaving = asyncio.Event()
         self._hurry = asyncio.Event()
-        config = loaded.config
         self._store = Store(Path(config.paths.cache))
         self._inventory = Inventory(config)
         self._caches = Caches(config.cache, self._trigger, self._store.findings)
