@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from rkllmd.errors import RkllmdError, from_code
+from rkllmd.errors import Code, RequestError, RkllmdError, from_code
 from rkllmd.runs import Prompt, RunStats
 from rkllmd.worker.ends import EndKind
 from rkllmd.worker.frames import (
@@ -183,7 +183,13 @@ class Channel(asyncio.Protocol):
             raise self._lost
         assert self._transport, "a call before the connection was made"
         number = next(self._numbers)
-        data = encode({"call": number, "op": op, **members}, payload)
+        try:
+            data = encode({"call": number, "op": op, **members}, payload)
+        except FrameError as error:  # only what a client wrote can be so long
+            raise RequestError(
+                Code.BAD_REQUEST,
+                f"the text, stop, format and tools are too long to be run: {error}",
+            ) from error
         call = Call(op, read, lambda gently: self._cancel(number, gently=gently))
         self._calls[number] = call
         if watchdog := self._watchdog(call):

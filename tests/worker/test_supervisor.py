@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rkllmd.errors import Code, RkllmdError, StateError, WorkerLost
+from rkllmd.errors import Code, RequestError, RkllmdError, StateError, WorkerLost
 from rkllmd.runs import GREEDY, Limits, Prompt
 from rkllmd.worker.channel import Piece, PrefillProgress
 from rkllmd.worker.ends import EndKind
@@ -100,6 +100,14 @@ async def test_stop_texts_end_a_run(stop):
         assert said == "hello "
         assert stats.reason == "stop"
         assert stats.generated_tokens == len("hello " + stop)
+
+
+async def test_what_is_too_long_for_a_frame_is_the_clients_mistake():
+    async with living() as worker:
+        with pytest.raises(RequestError, match="stop, format and tools are too long") as refused:
+            await answer(worker, "x", stop=tuple(f"stop {number}" for number in range(40_000)))
+        assert refused.value.code is Code.BAD_REQUEST
+        assert (await answer(worker, "x"))[0] == expected("x", 5)
 
 
 async def test_what_is_not_a_stop_text_comes_in_the_end():
