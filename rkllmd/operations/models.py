@@ -16,7 +16,7 @@ from rkllmd.protocol.messages import (
     Tokenize,
 )
 from rkllmd.registry.models import ModelEntry
-from rkllmd.runs import Capabilities, cannot
+from rkllmd.runs import Capabilities, Embedding, cannot
 from rkllmd.scheduling.lane import Lane, Wish
 from rkllmd.scheduling.turns import Priority
 
@@ -58,19 +58,22 @@ async def embed(services: Services, request: Embed, call: Call) -> dict[str, Any
     lane = await lane_of(services, entry, call)
     _require(lane, "embeddings")
     texts = (request.input,) if isinstance(request.input, str) else request.input
-    vectors, tokens = [], 0
-    async with lane.turn(_wish(call)) as turn:
-        for text in texts:
-            call.stop.check()
-            vector = await turn.worker.embed(text, request.pooling, normalize=request.normalize)
-            vectors.append(vector.values.tolist())
-            tokens += vector.tokens
-    usage = {"prompt_tokens": tokens}
+    vectors: list[Embedding] = []
+    model = lane.model
+    while len(vectors) < len(texts):
+        # A turn for each text: whoever is more urgent does not wait for all of them.
+        async with lane.turn(_wish(call)) as turn:
+            if turn.model is not model:  # vectors of two models cannot be compared
+                model, vectors = turn.model, []
+            text = texts[len(vectors)]
+            vectors.append(
+                await turn.worker.embed(text, request.pooling, normalize=request.normalize)
+            )
     return {
         "model": entry.name,
-        "embeddings": vectors,
-        "dimensions": len(vectors[0]),
-        "usage": usage,
+        "embeddings": [vector.values.tolist() for vector in vectors],
+        "dimensions": len(vectors[0].values),
+        "usage": {"prompt_tokens": sum(vector.tokens for vector in vectors)},
     }
 
 

@@ -119,6 +119,18 @@ def test_complete_goes_on_with_a_text(running):
     assert answer["usage"]["prompt_tokens"] == running.ask("tokenize", text="Turn on the")["count"]
 
 
+def test_a_voice_does_not_wait_for_many_texts_to_embed(running):
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.settimeout(PATIENCE_SECONDS)
+        wire.connect(str(running.socket))
+        many = {"id": "many", "op": "embed", "input": ["light on"] * 2048}
+        voice = {"id": "voice", "op": "chat", "text": "hi", "priority": "voice", "max_tokens": 2}
+        wire.sendall(b"".join(json.dumps(one).encode() + b"\n" for one in (many, voice)))
+        finals = (event for event in map(json.loads, wire.makefile("rb")) if event.get("final"))
+        first = next(finals)
+    assert (first["id"], first["event"]) == ("voice", "done")
+
+
 def test_embed_gives_vectors_of_length_one(running):
     reply = running.ask("embed", input=["light on", "light off"])
     assert len(reply["embeddings"]) == 2
