@@ -177,7 +177,10 @@ class Scheduler:
                 with suppress(RkllmdError):
                     await self._renew(lane, good)
                     lane.refused = recipe
-                    self.failures[entry.name] = (entry, f"{error.message}; it goes on as it was")
+                    self.failures[entry.name] = (
+                        entry,
+                        f"{error.message.rstrip('.')}; it goes on as it was",
+                    )
                     return
             self._give_up(lane, entry, error)
 
@@ -266,6 +269,7 @@ class Scheduler:
         self._findings.note_limit(ingredients(lane.model, None), facts.context_limit)
         self._measured_bytes[entry.name] = facts.memory_bytes
         self.failures.pop(entry.name, None)
+        lane.last_used = _now()  # the time that it took to load is no time without use
         self._on_change(entry.name)
         lane.wake()
 
