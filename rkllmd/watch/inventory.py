@@ -87,7 +87,7 @@ class Inventory:
         self.registry = Registry(kept, scanned.warnings, scanned.complete)
 
     def _scan_prompts(self) -> None:
-        self.prompts = scan_prompts(self._prompts_folder, self.registry.models)
+        self.prompts = scan_prompts(self._prompts_folder, self.registry.models, self.prompts)
 
     def _stamps(self) -> tuple[dict[str, Stamps], dict[str, Stamps]]:
         models: dict[str, Stamps] = {}

@@ -1,6 +1,7 @@
 """Where prompts come from, which one counts, and what is passed over with a warning."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,43 @@ def test_a_text_that_cannot_be_used_counts_as_not_there(
     found = look(config)
     assert found.warnings == (f"{own}: {reason}",)
     assert texts(found, QWEN) == {"system": "common"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda file: file.write_bytes(b"tw\xf6"), ":1: found bytes that are no UTF-8"),
+        (lambda file: file.write_bytes(b"a\0"), ": not used, it has a NUL character"),
+        (lambda file: (file.unlink(), file.mkdir()), ": cannot be read: it is no regular file"),
+        (
+            lambda file: (file.unlink(), file.symlink_to("nowhere")),
+            ": cannot be read: No such file or directory",
+        ),
+    ],
+)
+def test_a_text_that_is_spoilt_goes_on_as_it_was(
+    config: Path, spoil: Callable[[Path], object], reason: str
+) -> None:
+    file = config / "system.txt"
+    file.write_text("You help.")
+    before = look(config)
+    spoil(file)
+    anew, after = look(config), scan_prompts(config, [QWEN, TINY], before)
+    assert (texts(anew, TINY), anew.warnings) == ({}, (f"{file}{reason}",))
+    assert texts(after, TINY) == {"system": "You help."}
+    assert after.warnings == (f"{file}{reason}; it goes on as it was",)
+    file.rmdir() if file.is_dir() else file.unlink()
+    gone = scan_prompts(config, [QWEN, TINY], after)
+    assert (texts(gone, TINY), gone.warnings) == ({}, ())
+
+
+def test_a_folder_that_is_away_takes_no_prompt(config: Path) -> None:
+    (config / "system.txt").write_text("You help.")
+    before = look(config)
+    config.rename(config.with_name("away"))
+    after = scan_prompts(config, [QWEN, TINY], before)
+    assert (texts(after, TINY), after.complete) == ({"system": "You help."}, False)
+    assert after.warnings == (f"{config}: there is no such folder; its prompts go on as they were",)
 
 
 def test_what_is_no_prompt_gets_a_warning(config: Path) -> None:
