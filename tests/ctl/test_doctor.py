@@ -73,7 +73,7 @@ ILLNESSES = {
     "no device": ({NODE: None}, None, "devices", "problem", "full-upgrade"),
     "a device for its owner": ({}, mode(0o600), "devices", "problem", "udevadm"),
     "a service that is in no group": ({"etc/group": f"{GROUP}ada\n"}, None, "groups", "problem",
-                                      "adduser rkllmd render"),
+                                      "usermod -aG render rkllmd"),
     "slow clocks": ({CPU: "ondemand\n"}, None, "clocks", "warning", "rkllmd-performance"),
     "a hot chip": ({"sys/class/thermal/thermal_zone0/temp": "91000\n"}, None, "temperature",
                    "warning", "fan"),
@@ -165,7 +165,8 @@ SERVICE = {
     "no daemon": (lambda: lost(FileNotFoundError()), "daemon", "problem", "systemctl start rkllmd"),
     "a dead socket": (lambda: lost(ConnectionRefusedError()), "daemon", "problem",
                       "systemctl start rkllmd"),
-    "somebody else": (lambda: lost(PermissionError()), "daemon", "problem", "adduser ada rkllmd"),
+    "somebody else": (lambda: lost(PermissionError()), "daemon", "problem",
+                      "usermod -aG rkllmd ada"),
     "a daemon that hangs": (lambda: lost(TimeoutError()), "daemon", "problem",
                             "systemctl restart rkllmd"),
     "a daemon that refuses": (
@@ -408,7 +409,7 @@ def test_somebody_who_may_not_use_the_socket(running):
     finally:
         running.socket.chmod(bits)
     assert found == ("daemon", "problem")
-    assert remedy.startswith("sudo adduser ")
+    assert remedy.startswith("sudo usermod -aG ")
 
 
 def test_the_doctor_without_a_daemon(household, ctl_of):

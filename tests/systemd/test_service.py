@@ -237,6 +237,10 @@ def test_the_group_may_talk_and_others_may_not(board):
     refused = board.run("runuser -u outside -- rkllmctl status; echo $?", check=False)
     assert "Permission denied" in refused
     assert refused.endswith("7")
+    mend = "usermod -aG rkllmd outside"
+    assert f"→ sudo {mend}, " in board.run("runuser -u outside -- rkllmctl doctor", check=False)
+    board.run(mend)
+    board.run("runuser -u outside -- rkllmctl status")
     log = board.run("journalctl -b -u rkllmd -o cat")
     assert f"chat uid={uid} pid=" in log
     assert "What is your name" not in log

@@ -82,7 +82,7 @@ def devices(root: Path, found: Board) -> Iterator[Finding]:
             yield Finding(
                 "groups", "problem",
                 f"{node} is for the group {group}, which the user {SERVICE_USER} is not in",
-                f"adduser {SERVICE_USER} {group} && systemctl restart rkllmd",
+                f"usermod -aG {group} {SERVICE_USER} && systemctl restart rkllmd",
             )  # fmt: skip
         else:
             yield Finding("devices", "ok", f"{node} can be used by the group {group}")

@@ -1,4 +1,4 @@
-"""What the doctor sees of models: their files, what they need, and what settings ask of them."""
+"""What the doctor sees of models: the files, what they need, and what the settings ask of them."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec

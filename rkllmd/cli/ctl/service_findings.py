@@ -47,7 +47,7 @@ def unreachable(error: ConnectionLost, user: str, group: str) -> Finding:
     """A daemon that could not be asked, by what kept us from it."""
     match error.__cause__:
         case PermissionError():
-            remedy = f"sudo adduser {user} {group}, and log in again"
+            remedy = f"sudo usermod -aG {group} {user}, and log in again"
         case FileNotFoundError() | ConnectionRefusedError():
             remedy = "systemctl start rkllmd"
         case _:  # it hangs, has left, or is something else
