@@ -287,7 +287,9 @@ class ModelFacts:
     context_limit: int | None = None
     """The largest context that it can be loaded with, where the engine says it."""
     notes: tuple[str, ...] = ()
-    """What a person should know: a limit that was learned, a quirk of the runtime."""
+    """What a person should know, such as a limit that was learned."""
+    warnings: tuple[str, ...] = ()
+    """What is known to be wrong with the engine's release."""
 
 
 @dataclass(frozen=True, slots=True)

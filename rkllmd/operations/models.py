@@ -160,7 +160,7 @@ def shown(services: Services, entry: ModelEntry) -> dict[str, Any]:
         "decode_tokens_per_s": _speed(lane.pace.answer_token_s if lane else 0),
         "languages": list(entry.settings.languages),
         "notes": list(facts.notes) if facts else [],
-        "warnings": list(entry.warnings),
+        "warnings": [*entry.warnings, *(facts.warnings if facts else ())],
         "cannot_save": cannot_save,
     }  # fmt: skip
 

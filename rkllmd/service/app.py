@@ -288,6 +288,8 @@ class Daemon:
             self._caches.models.pop(name, None)
         if loaded is not before:
             self._reconciler.trigger()
+            for warning in loaded.facts.warnings if loaded is not None else ():
+                journal.warning("%s: %s", name, warning)
         self._metrics.note_model(name)
         state = "unloaded" if lane is None else str(lane.supervisor.state)
         reason = "" if lane is None else lane.supervisor.reason

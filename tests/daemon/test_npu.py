@@ -91,6 +91,9 @@ def test_a_model_that_cannot_save_is_served_without_a_cache(tmp_path):
         status = home.ask("status")
         assert status["ready"] is True
         assert any("save" in note or "saving" in note for note in status["notes"])
+        (model,) = home.ask("model.show", model="parrot")["models"]
+        (warning,) = [one for one in model["warnings"] if "#517" in one]
+        assert f"parrot: {warning}" in home.log.read_text(), "the log warns of the release"
     finally:
         home.close()
 

@@ -47,6 +47,7 @@ def load(spec: LoadSpec, _on_progress: OnProgress) -> "RkllmEngine":
         capabilities=_capabilities(library, senses),
         context_limit=context_limit(log),
         notes=_notes(library, spec, log),
+        warnings=warnings_of(library.version),
     )
     return RkllmEngine(library.layout, handle, facts, senses, has_lora=bool(spec.lora))
 
@@ -107,7 +108,7 @@ def _capabilities(library: Library, senses: Senses) -> Capabilities:
 
 
 def _notes(library: Library, spec: LoadSpec, log: str) -> tuple[str, ...]:
-    notes = list(warnings_of(library.version))
+    notes = []
     limit, driver = context_limit(log), driver_version(log)
     if limit is not None:
         notes.append(f"The model was converted for a context of at most {limit} tokens.")

@@ -87,5 +87,10 @@ bool script_fault(const Script *script, const char *key) {
     if (take(script, key, "hang"))
         for (;;)
             pause();
+    if (take(script, key, "overrun")) {
+        volatile char *block = malloc(8);
+        block[8] = 1;
+        free((void *)block);
+    }
     return take(script, key, "error");
 }

@@ -4,7 +4,8 @@
  * also be parted by `;`. Faults (`KEY=WHAT`, and `KEY=WHAT once` removes the script's file first,
  * so that a replaced worker goes on unharmed):
  *
- *     init, load, save, prefill, token.N   crash | abort | exit | hang | error
+ *     init, load, save, prefill, token.N   crash | abort | exit | hang | error, or
+ *                                          overrun: a write behind a block, for a sanitizer to find
  *     init                                 also oom (-1 and a log line) and silent (0 and no handle)
  *     save                                 also torn, empty, none: what becomes of the file; and
  *                                          half: killed (SIGKILL) when half of it is written
