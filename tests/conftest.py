@@ -97,12 +97,16 @@ async def no_task_left():
     assert not left, f"left running: {left}"
 
 
+ROOTS_OF_THEIR_OWN = {"tests/systemd/test_arm64.py", "tests/systemd/test_debian_13.py"}
+
+
 class Together(LoadScopeScheduling):
     """Keeps a file's tests together, as they share daemons, and all that share a booted root."""
 
     def _split_scope(self, nodeid):
         file = nodeid.split("::")[0]
-        return "tests/systemd" if file.startswith("tests/systemd/") else file
+        shared = file.startswith("tests/systemd/") and file not in ROOTS_OF_THEIR_OWN
+        return "tests/systemd" if shared else file
 
 
 def pytest_xdist_make_scheduler(config, log):

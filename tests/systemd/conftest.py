@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build"
 MINUTES = 60
 NEXT_VERSION = "99.0"
+ALWAYS = "RKLLMD_SYSTEMD_TESTS" in os.environ
 
 
 def pytest_collection_modifyitems(items):
@@ -20,7 +21,7 @@ def pytest_collection_modifyitems(items):
 
     Where RKLLMD_SYSTEMD_TESTS is set they are never skipped.
     """
-    reason = None if os.environ.get("RKLLMD_SYSTEMD_TESTS") else why_not()
+    reason = None if ALWAYS else why_not()
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(10 * MINUTES))
@@ -28,12 +29,22 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def build(folder, checkout=ROOT, umask=-1):
+    """Build the package of a checkout into a folder."""
+    command = [checkout / "tools" / "build-deb", folder]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, umask=umask)
+    (package,) = folder.glob("*.deb")
+    return package
+
+
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory):
-    """A folder with the package as `rkllmd.deb`, and as `next.deb` with a higher version."""
+    """A folder with the package as `rkllmd.deb`, and as `next.deb` with a higher version.
+
+    What a build gives beside the package is in `built`.
+    """
     folder = tmp_path_factory.mktemp("packages")
-    subprocess.run([ROOT / "tools" / "build-deb"], check=True, stdout=subprocess.DEVNULL)
-    (package,) = (BUILD / "deb").glob("rkllmd_*_all.deb")
+    package = build(folder / "built")
     shutil.copy(package, folder / "rkllmd.deb")
     inside = folder / "inside"
     subprocess.run(["dpkg-deb", "-R", package, inside], check=True)

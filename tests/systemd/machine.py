@@ -31,6 +31,9 @@ ENVIRONMENT = {
     "SYSTEMD_PAGER": "",
     "SYSTEMD_COLORS": "0",
 }
+PROGRAMS = (
+    "systemd-nspawn", "nsenter", "mmdebstrap", "dpkg-buildpackage", "go-md2man", "lintian",
+)  # fmt: skip
 BOOT_SECONDS = 60
 
 
@@ -136,14 +139,11 @@ class Machine:
         return self.run("systemctl is-system-running --wait", check=False)
 
 
-def why_not() -> str | None:
-    """Why this machine cannot boot roots; None when it can."""
+def why_not(*programs: str) -> str | None:
+    """Why this machine cannot boot roots, or lacks a program; None when it can."""
     if os.geteuid() != 0:
         return "only root can boot a container"
-    programs = (
-        "systemd-nspawn", "nsenter", "mmdebstrap", "dpkg-buildpackage", "go-md2man", "lintian",
-    )  # fmt: skip
-    missing = [name for name in programs if shutil.which(name) is None]
+    missing = [name for name in (*PROGRAMS, *programs) if shutil.which(name) is None]
     return f"not installed: {', '.join(missing)}" if missing else None
 
 

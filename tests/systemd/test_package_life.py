@@ -10,13 +10,20 @@ from tests.systemd.waiting import until
 INSTALL = "apt-get install -y -qq --allow-downgrades /packages"
 FILES = "find / -xdev ! -path '/proc/*' ! -path '/sys/*' ! -path '/packages*' | sort"
 NOT_OURS = (
-    "/var/lib/dpkg", "/var/log", "/var/cache/apt", "/var/cache/debconf", "/var/cache/ldconfig",
-    "/var/lib/apt", "/var/lib/systemd", "/run", "/tmp", "/var/tmp", "/etc/.pwd.lock", "/dev",
+    "/var/lib/dpkg", "/var/log/apt", "/var/log/dpkg.log", "/var/log/journal", "/var/cache/apt",
+    "/var/cache/debconf", "/var/cache/ldconfig", "/var/lib/apt", "/var/lib/systemd/timers", "/run",
+    "/tmp", "/var/tmp", "/etc/.pwd.lock", "/dev",
 )  # fmt: skip
-THE_ACCOUNT = {
-    "/etc/passwd", "/etc/passwd-", "/etc/group", "/etc/group-", "/etc/shadow", "/etc/shadow-",
-    "/etc/gshadow", "/etc/gshadow-",
-}  # fmt: skip
+BACKUPS = {"/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-"}
+OF_THE_SYSTEM = {
+    "accounts": "getent passwd | cut -d: -f1; getent group | cut -d: -f1,4 | sed 's/^/group /'",
+    "unit files": "systemctl list-unit-files --no-legend",
+    "units": "systemctl list-units --all --no-legend --plain 'rkllmd*'",
+    "of the runtime": "ls -d /run/rkllmd* || true",
+    "processes": "stat -c %U /proc/[0-9]* | grep -x rkllmd || true",
+}
+"""What is asked of the system before the package came and after it went."""
+THE_ACCOUNT = {"rkllmd", "group rkllmd:", "group render:rkllmd", "group video:rkllmd"}
 """A package's user stays on its system: files may still be its own."""
 CONFIG, PROMPT = "/etc/rkllmd/rkllmd.yaml", "/etc/rkllmd/config/system.txt"
 MODEL = "/var/lib/rkllmd/models/mine"
@@ -33,7 +40,12 @@ def machine(boot):
 def files(machine):
     """What is on the disk, but for what the system writes by itself."""
     found = machine.run(FILES).splitlines()
-    return {path for path in found if not path.startswith(NOT_OURS)} - THE_ACCOUNT
+    return {path for path in found if not path.startswith(NOT_OURS)} - BACKUPS
+
+
+def system(machine):
+    """What else a package may leave."""
+    return {name: set(machine.run(ask).splitlines()) for name, ask in OF_THE_SYSTEM.items()}
 
 
 def pid(machine):
@@ -100,11 +112,16 @@ def test_remove_and_purge_and_install_again(machine):
     assert machine.run("systemctl --failed --no-legend") == ""
     machine.run(f"{INSTALL}/rkllmd.deb")
     assert machine.run("rkllmctl ask --model tiny-assistant 'What is your name?'")
+    for name in ("rkllmd.yaml", "config/system.txt"):
+        assert "mine" not in machine.run(f"cat /etc/rkllmd/{name}")
 
 
-def test_purge_without_models_leaves_nothing(machine):
-    before = files(machine)
+def test_purge_without_models_leaves_nothing_but_the_account(machine):
+    before, also_before = files(machine), system(machine)
     machine.run(f"{INSTALL}/rkllmd.deb")
+    there = system(machine)
+    assert [name for name in there if there[name] <= also_before[name]] == []
     machine.run("apt-get purge -y -qq rkllmd")
-    assert files(machine) - before == set()
-    assert machine.run("ls -d /run/rkllmd", check=False).endswith("No such file or directory")
+    assert files(machine) ^ before == set()
+    left = {name: found - also_before[name] for name, found in system(machine).items()}
+    assert {name: found for name, found in left.items() if found} == {"accounts": THE_ACCOUNT}
