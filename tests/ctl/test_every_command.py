@@ -16,7 +16,7 @@ from tests.daemon.household import PATIENCE_SECONDS, Household
 
 # What to type behind each command; {own} is a name for this run alone.
 TYPED = {
-    "status": "", "wait": "--timeout 5", "ask": "hello --max-tokens 2", "chat": "",
+    "status": "", "wait": "--timeout 60", "ask": "hello --max-tokens 2", "chat": "",
     "model list": "", "model show": "parrot", "model load": "parrot", "model unload": "parrot",
     "model verify": "parrot", "cache list": "", "cache show": "parrot system",
     "cache create": "parrot {own} {folder}/prompt.txt", "cache build": "parrot",
