@@ -3,9 +3,9 @@
     python -m tests.engine_rkllm.soak [RUNS]
 
 The worker's resident memory is looked at ten times, once it is warm. What a run leaves behind is
-the median of the steps between the looks: what is lost with each run is part of
-every step, and a table of Python's own that doubles once (seen: a MiB, after about 7,000 runs, and
-nothing more up to 42,000) is part of one.
+the median of the steps between the looks: what is lost with each run is part of every step, while
+what is taken once and for all (seen: a MiB after about 7,000 runs, whose cause was not traced, and
+nothing more up to 42,000) is part of one. Growth in rare jumps would be seen in the looks only.
 """
 
 import asyncio
