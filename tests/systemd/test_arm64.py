@@ -47,7 +47,7 @@ def test_it_installs_and_answers_with_both_engines(packages, root, tmp_path):
     ]  # fmt: skip
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        timeout=10 * MINUTES,
+        timeout=20 * MINUTES,
     )  # fmt: skip
     said = done.stdout.splitlines()
     assert done.returncode == 0, done.stdout + done.stderr
