@@ -158,8 +158,10 @@ class StepwiseEngine(ABC):
         """How far is computed from a place on without asking whether to stop."""
 
     @abstractmethod
-    def _compute(self, tokens: Tokens) -> None:
-        """Compute tokens behind those that are held, and hold them too."""
+    def _compute(self, tokens: Tokens, *, to_choose: bool = True) -> None:
+        """Compute tokens behind those that are held, and hold them too.
+
+        `to_choose` says whether a token may be chosen after them."""
 
     @abstractmethod
     def _rows(self, tokens: Tokens) -> Rows:
@@ -212,7 +214,8 @@ class StepwiseEngine(ABC):
         """Compute what is missing, unless stopped."""
         kept = len(self._held)
         while (place := len(self._held)) < len(tokens) and not should_stop():
-            self._compute(tokens[place : self._chunk_end(place)])
+            end = self._chunk_end(place)
+            self._compute(tokens[place:end], to_choose=end >= len(tokens))
             on_progress(len(self._held) - kept, len(tokens) - kept)
 
     def _decode(

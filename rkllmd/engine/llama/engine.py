@@ -180,12 +180,15 @@ class LlamaEngine(StepwiseEngine):
     def _chunk_end(self, place: int) -> int:
         return place + CHUNK_TOKENS
 
-    def _compute(self, tokens: Tokens, outputs: "array[int] | None" = None) -> None:
-        """Compute and hold tokens; the last one's logits, or rows of those that `outputs` mark."""
+    def _compute(self, tokens: Tokens, *, to_choose: bool = True) -> None:
+        self._decode_batch(tokens, None if to_choose else bytes(len(tokens)))
+
+    def _decode_batch(self, tokens: Tokens, marks: bytes | None) -> None:
+        """Compute and hold tokens: with the last one's logits, or rows of those that are marked."""
         numbers = (ctypes.c_int32 * len(tokens)).from_buffer(tokens)
         batch = self._call.batch_get_one(numbers, len(tokens))
-        if outputs is not None:
-            batch.logits = (ctypes.c_int8 * len(tokens)).from_buffer(outputs)
+        if marks is not None:
+            batch.logits = (ctypes.c_int8 * len(tokens)).from_buffer_copy(marks)
         status = self._call.decode(self._context, batch)
         if status:
             raise EngineError(
@@ -206,7 +209,7 @@ class LlamaEngine(StepwiseEngine):
             self._call.set_embeddings(self._context, False)
 
     def _chunk_rows(self, chunk: Tokens) -> Rows:
-        self._compute(chunk, array("b", bytes([1]) * len(chunk)))
+        self._decode_batch(chunk, bytes([1]) * len(chunk))
         found = np.empty((len(chunk), self._width), np.float32)
         for number in range(len(chunk)):
             row = self._call.get_embeddings_ith(self._context, number)

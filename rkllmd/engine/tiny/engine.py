@@ -94,7 +94,8 @@ class TinyEngine(StepwiseEngine):
     def _chunk_end(self, place: int) -> int:
         return place // CHUNK_TOKENS * CHUNK_TOKENS + CHUNK_TOKENS
 
-    def _compute(self, tokens: Tokens) -> None:
+    def _compute(self, tokens: Tokens, *, to_choose: bool = True) -> None:
+        del to_choose  # What it takes to choose is computed when it is asked for.
         for _ in self._tiles(tokens):
             pass
 
