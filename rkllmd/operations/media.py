@@ -66,9 +66,8 @@ async def take_media(messages: Sequence[Message], caller: Caller) -> Taken:
                 continue
             if message.role != "user":
                 raise _refused(f"an {part.type} of the {message.role}", "in messages of the user")
-            npy = await asyncio.to_thread(_read, part, caller, room)
-            room -= len(npy)
-            media = Media.of_npy(_KINDS[part.type], npy)
+            media = await asyncio.to_thread(_read, part, caller, room)
+            room -= len(media.npy)
             taken.known[media.mark] = media
             parts.append(TextPart(media.mark))
         taken.messages[number] = replace(message, content=tuple(parts))
@@ -90,7 +89,8 @@ def _without_media(message: Message) -> Message:
     return replace(message, content=tuple(parts))
 
 
-def _read(part: EmbeddingPart, caller: Caller, room: int) -> bytes:
+def _read(part: EmbeddingPart, caller: Caller, room: int) -> Media:
+    """In a thread: megabytes are decoded, read, and hashed for their mark."""
     match part:
         case EmbeddingPart(data=str(data), path=None):
             npy = _decoded(data)
@@ -107,7 +107,7 @@ def _read(part: EmbeddingPart, caller: Caller, room: int) -> bytes:
             )
     if not npy.startswith(_MAGIC):
         raise _refused(f"{len(npy)} bytes that are no .npy file", "a .npy file of float32")
-    return npy
+    return Media.of_npy(_KINDS[part.type], npy)
 
 
 def _decoded(data: str) -> bytes:
