@@ -6,7 +6,7 @@ operation runs in a task of its own: it is asked to end when the client leaves o
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
@@ -15,9 +15,7 @@ from rkllmd.operations.call import Call, Reply
 from rkllmd.protocol.codec import to_json
 from rkllmd.protocol.messages import Done, Event, ModelList, Request
 from rkllmd.transport.http.wire import Peer
-
-if TYPE_CHECKING:
-    from rkllmd.transport.http.server import HttpServer
+from rkllmd.transport.http.work import Work
 
 JSON = "application/json"
 TEXT = "text/plain"
@@ -30,10 +28,8 @@ async def unheard(_: Event) -> None:
 class Exchange:
     """One request and what is needed to answer it."""
 
-    def __init__(
-        self, server: "HttpServer", peer: Peer, http: web.BaseRequest, request_id: str
-    ) -> None:
-        self.server = server
+    def __init__(self, work: Work, peer: Peer, http: web.BaseRequest, request_id: str) -> None:
+        self.work = work
         self.peer = peer
         self.http = http
         self.id = request_id
@@ -47,25 +43,25 @@ class Exchange:
         self, request: Request, deliver: Callable[[Event], Awaitable[None]] = unheard
     ) -> Reply:
         """What the operation says in the end; what it says before goes to `deliver`."""
-        self.server.check_open()
+        self.work.check_open()
         call = Call(self.peer.connection, deliver)
         task = asyncio.get_running_loop().create_task(
             self._handle(request, call), name=f"http {request.op} {self.id}"
         )
         self.peer.opened(call, task)
-        self.server.opened(call, task)
+        self.work.opened(call, task)
         try:
             await asyncio.wait({task})
         finally:
             self.peer.ended(call, task)
-            self.server.ended(call, task)
+            self.work.ended(call, task)
             if not task.done():  # aiohttp ends this request by force
                 call.cancel()
                 task.cancel()
         if task.cancelled():
             raise _left()
         reply = task.result()
-        if self.server.is_leaving and isinstance(reply, Done) and reply.reason == "cancelled":
+        if self.work.is_leaving and isinstance(reply, Done) and reply.reason == "cancelled":
             raise _left()
         return reply
 
@@ -91,7 +87,7 @@ class Exchange:
 
     async def _handle(self, request: Request, call: Call) -> Reply:
         try:
-            return await self.server.handler(request, call)
+            return await self.work.handler(request, call)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():

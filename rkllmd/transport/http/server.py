@@ -17,14 +17,15 @@ from typing import Any, Self
 from aiohttp import web
 
 from rkllmd.config.settings import Http
-from rkllmd.errors import Code, InternalError, RkllmdError, StateError
-from rkllmd.operations.call import Call, Handler
+from rkllmd.errors import Code, InternalError, RkllmdError
+from rkllmd.operations.call import Handler
 from rkllmd.protocol.codec import to_json
 from rkllmd.transport.http import access, bodies, errors
 from rkllmd.transport.http.access import Keys
 from rkllmd.transport.http.exchange import JSON, TEXT, Exchange
 from rkllmd.transport.http.routes import Route, find
 from rkllmd.transport.http.wire import GRACE_SECONDS, LINGER_SECONDS, Wire
+from rkllmd.transport.http.work import Work
 from rkllmd.transport.listen import BACKLOG
 
 CLIENT_LEFT = 499
@@ -34,7 +35,6 @@ PATH_CHARACTERS_MAX = 200
 """Of a path in the log."""
 
 OnAnswered = Callable[[str, int], None]
-Work = tuple[Call, "asyncio.Task[Any]"]
 
 _GOOD_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -56,15 +56,13 @@ class HttpServer:
     ) -> None:
         """`on_answered` is told of each answer: the route's name and the status."""
         self.settings = settings
-        self.handler = handler
         self.routes = routes
-        self.is_leaving = False
+        self._work = Work(settings, handler)
         self._keys = keys
         self._on_answered = on_answered
         self._grace_s = grace_s
         self._wire: Wire | None = None
         self._accepting: list[asyncio.Server] = []
-        self._work: set[Work] = set()
         self._serving: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
@@ -82,21 +80,6 @@ class HttpServer:
         )
         self._accepting.append(server)
 
-    # What exchanges tell.
-
-    def check_open(self) -> None:
-        """Refuse new work while leaving."""
-        if self.is_leaving:
-            raise StateError(Code.SHUTTING_DOWN, "the service is leaving")
-
-    def opened(self, call: Call, task: "asyncio.Task[Any]") -> None:
-        """An operation runs."""
-        self._work.add((call, task))
-
-    def ended(self, call: Call, task: "asyncio.Task[Any]") -> None:
-        """It has ended."""
-        self._work.discard((call, task))
-
     # One request.
 
     async def _serve(self, http: web.BaseRequest) -> web.StreamResponse:
@@ -109,7 +92,7 @@ class HttpServer:
         if peer is None:
             return web.Response(status=CLIENT_LEFT)
         began = asyncio.get_running_loop().time()
-        exchange = Exchange(self, peer, http, _request_id(http))
+        exchange = Exchange(self._work, peer, http, _request_id(http))
         peer.stop_waiting()
         name = "other"
         try:
@@ -166,27 +149,17 @@ class HttpServer:
 
     async def close(self, drain_s: float = 0.0) -> None:
         """Leave. A second call, while the first one waits, shortens its wait to the second's."""
-        self.is_leaving = True
+        self._work.is_leaving = True
         while self._accepting:
             self._accepting.pop().close()
         if self._wire is None:
             return
         self._wire.close_idle()
-        await self._wait(drain_s)
-        for call, _ in self._work:
-            call.cancel()
-        await self._wait(self._grace_s)
-        for _, task in self._work:
-            task.cancel()
+        await self._work.end(drain_s, self._grace_s)
         await self._wire.shutdown(LINGER_SECONDS)
         if self._serving:
             await asyncio.wait(self._serving, timeout=self._grace_s)
         await asyncio.sleep(0)  # aiohttp's task of a lost connection ends one turn later
-
-    async def _wait(self, seconds: float) -> None:
-        tasks = [task for _, task in self._work]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
 
 
 async def _preflight(exchange: Exchange) -> web.Response:

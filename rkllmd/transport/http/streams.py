@@ -68,7 +68,7 @@ class Stream:
         self.begun = True
         async with self._lock:
             self._quiet_since = self._loop.time()
-            seconds = self._exchange.server.settings.stall_s
+            seconds = self._exchange.work.settings.stall_s
             try:
                 async with asyncio.timeout(seconds):
                     if not self._response.prepared:
