@@ -7,6 +7,7 @@ the same operations answer it, and what comes back is written in the shape that 
     server    one request's frame: route, access, limits, errors, log; starting and leaving
     routes    which path is served by which function, from which body, with which answers and
               errors; `table` has them all, `openapi` describes them
+    work      the operations that are open, and how they end when the server leaves
     exchange  one request while an operation serves it
     bodies    bytes become a typed body       streams   events become lines, with backpressure
     answers   what a model writes, told whole or piece by piece
