@@ -7,8 +7,9 @@ import json
 import os
 
 import pytest
+from aiohttp import web
 
-from rkllmd.protocol.messages import Delta
+from rkllmd.protocol.messages import Delta, Sentence
 from rkllmd.transport.listen import open_unix
 from tests.http.scripted import done, face, silent
 
@@ -72,6 +73,32 @@ async def test_a_client_that_is_reset_while_it_reads_cancels(path):
         await served.handler.started.wait()
         writer.transport.abort()
         await ended.wait()
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/api/chat", "/ask?stream=1"])
+async def test_a_write_that_finds_the_client_gone_is_a_cancel_too(path, monkeypatch):
+    async def refuse(self, data):
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    monkeypatch.setattr(web.StreamResponse, "write", refuse)
+    ended = asyncio.get_running_loop().create_future()
+
+    async def play(request, call):
+        try:
+            await call.send(Delta("One sentence."))
+            await call.send(Sentence(1, "One sentence."))
+        except Exception as error:
+            ended.set_exception(error)
+            raise
+        ended.set_result(call.stop.reason)
+        return done("", "cancelled")
+
+    body = {"messages": [{"role": "user", "content": "x"}], "stream": True, "text": "x"}
+    async with face(play) as served:
+        _, writer = await served.connect()
+        writer.write(post(path, body))
+        assert await ended == "cancelled"
+        await closed(writer)
 
 
 async def test_an_operation_that_does_not_end_by_itself_is_ended(monkeypatch):

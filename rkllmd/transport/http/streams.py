@@ -64,7 +64,7 @@ class Stream:
             await asyncio.wait({self._filling})
 
     async def send(self, data: bytes) -> None:
-        """Write; waits while the client does not read."""
+        """Write; waits while the client does not read. One that has left is told nothing."""
         self.begun = True
         async with self._lock:
             self._quiet_since = self._loop.time()
@@ -80,7 +80,7 @@ class Stream:
                     Code.SLOW_CLIENT, f"nothing was read for {seconds:g} s", stall_s=seconds
                 ) from None
             except ConnectionError:
-                raise StateError(Code.SLOW_CLIENT, "the client is gone") from None
+                self._exchange.peer.lose()  # It ends as cancelled, and is remembered.
 
     def response(self) -> web.StreamResponse:
         """What the endpoint returns; aiohttp writes its end."""
@@ -95,4 +95,4 @@ class Stream:
             try:
                 await self.send(filler())
             except StateError:
-                return  # The client is gone; its operation is told by the connection.
+                return  # The client does not read; what it waits for is told so.
