@@ -36,6 +36,7 @@ GRAMMAR_SHOWN = "\n   1 | "
 VERBOSITY = "<non-verbose/>"
 PLAINER = {
     "NoExtensionBias": "nothing fits it",
+    "parser error: Too many items": "what fits it is endless, or far too long",
     "oneOf constraints": "oneOf: its parts may fit together (anyOf is kept)",
     "min/maxProperties only": "minProperties, maxProperties: not all properties are required",
 }
@@ -162,6 +163,7 @@ class Constrainer:
         probe = matcher.deep_copy()
         if not probe.is_error():
             probe.compute_bitmask()  # a form without a first token says so here only
+            probe.consume_tokens(probe.compute_ff_tokens())  # and an endless one here
         problems = [probe.get_error()] if probe.is_error() else probe.get_grammar_warnings()
         if problems:
             raise unkept(reason_of(problems[0]))

@@ -202,6 +202,8 @@ def test_a_keyword_is_kept(engine, schema, good, bad):
     ({"enum": []}, "empty"),
     ({"enum": ["\ud800"]}, "half of a character"),
     ({"$ref": "#"}, "nothing fits it"),
+    ({"type": "array", "items": {"$ref": "#"}, "minItems": 1}, "endless"),
+    ({"required": ["a"], "properties": {"a": {"$ref": "#"}}, "type": "object"}, "endless"),
     ({"type": ["string", "integer"], "allOf": [{"type": "null"}]}, "Unsatisfiable"),
     ({"type": "string", "minLength": 3, "maxLength": 2}, "minLength"),
     ({"type": "array", "minItems": 3, "maxItems": 2}, "minItems"),
