@@ -60,7 +60,7 @@ class WorkerEnd:
         code = Code.ENGINE_HUNG if self.kind is EndKind.SILENCE else Code.ENGINE_CRASHED
         told = list(self.last_lines[-LINES_TOLD:])
         own = list(takewhile(lambda line: not line.startswith(FAULT_REPORT), self.last_lines))
-        said = f"; it last printed: {(own or told)[-1]}" if told else ""
+        said = f"; it last printed: {(own or self.last_lines[:1])[-1]}" if told else ""
         return WorkerLost(code, f"{self.sentence}{said}", end=str(self.kind), last_lines=told)
 
 

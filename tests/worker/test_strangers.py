@@ -61,6 +61,18 @@ async def test_a_child_that_leaves_at_once(monkeypatch):
     await dies(monkeypatch, "print('bye')", EndKind.CLEAN, "by itself; it last printed: bye")
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("", "Fatal Python error: Segmentation fault"),
+        ("print('loading', flush=True);", "loading"),
+    ],
+)
+async def test_the_report_of_a_crash_is_told_by_its_first_line(monkeypatch, said, told):
+    script = f"import faulthandler; faulthandler.enable(); {said} faulthandler._sigsegv()"
+    await dies(monkeypatch, script, EndKind.SIGNAL, f"SIGSEGV.*; it last printed: {told}$")
+
+
 async def test_what_comes_after_a_death_explains_it_too(monkeypatch):
     """The vendor's output goes through a `tee`, which may be behind when its worker is gone."""
     script = (
