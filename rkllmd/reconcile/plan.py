@@ -281,7 +281,7 @@ class _Planner:
                     Note(*key, f"given up after {failure.attempts} attempts: {failure.reason}")
                 )
                 return
-            if again_at > self._now:
+            if failure.at <= self._now < again_at:  # a later failure: the clock was set back
                 self._again.append(again_at)
                 self._notes.append(Note(*key, f"tried again later: {failure.reason}"))
                 return

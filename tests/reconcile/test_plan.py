@@ -200,6 +200,7 @@ def test_a_failed_build_is_tried_again_with_growing_pauses() -> None:
         assert early.again_at == 100 + pause
         assert early.notes[0].reason == "tried again later: no memory"
         assert steps(desired, actual_of(entry), 100 + pause) == (build,)
+        assert steps(desired, actual_of(entry), 99) == (build,), "the clock was set back"
     failure = Failure(fingerprint=fingerprint, at=100, attempts=3, reason="no memory")
     entry = entry_of("old", state="stale", reason=build.reason, failure=failure)
     last = plan(desired, actual_of(entry), 1e9, POLICY)
