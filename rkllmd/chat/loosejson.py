@@ -24,10 +24,11 @@ _SINGLE = re.compile(r"'((?:[^'\\]|\\.|'(?!\s*(?:[,:}\]]|$)))*)'", re.DOTALL)
 _WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None, "None": None}
 
 
-def read(text: str, *, ended: bool) -> tuple[Any, int]:
+def read(text: str, *, ended: bool, cut_off: bool = False) -> tuple[Any, int]:
     """The value at the start of the text, and where it ends; a `ValueError` when there is none.
 
-    `ended`: something follows the text that shows that the model was done with it.
+    `ended`: something follows the text that shows that the model was done with it. `cut_off`: the
+    model was not, so that more than brackets may be missing.
     """
     try:
         value, end = _STRICT.raw_decode(text, _BLANK.match(text).end())  # type: ignore[union-attr]
@@ -35,7 +36,7 @@ def read(text: str, *, ended: bool) -> tuple[Any, int]:
             return value, end
     except (ValueError, RecursionError):
         pass
-    reader = _Reader(text, ended=ended)
+    reader = _Reader(text, ended=ended, cut_off=cut_off)
     return reader.value(0), reader.position
 
 
@@ -63,9 +64,10 @@ _STRICT = json.JSONDecoder(
 
 
 class _Reader:
-    def __init__(self, text: str, *, ended: bool) -> None:
+    def __init__(self, text: str, *, ended: bool, cut_off: bool) -> None:
         self._text = text
         self._ended = ended
+        self._may_lack_brackets = ended or not cut_off
         self.position = 0
 
     def value(self, depth: int) -> Any:
@@ -108,7 +110,7 @@ class _Reader:
         following = self._next()
         if following == bracket:
             self.position += 1
-        return following in {bracket, ""}
+        return following == bracket or (not following and self._may_lack_brackets)
 
     def _separator(self, bracket: str) -> None:
         following = self._next()

@@ -11,7 +11,8 @@ from the first call on everything is kept until the end. A call begins
 What comes then is read as `{"name": …, "arguments": {…}}` (or `parameters`, or inside `function`),
 as a list of these, as Mistral's `name[ARGS]{…}` or as the newer Qwens'
 `<function=name><parameter=key>…`. JSON may be as small models write it (see `loosejson`); a missing
-closing tag and text behind the calls do no harm. A call counts when its name is listed, its
+closing tag and text behind the calls do no harm. What is missing from a call in the middle of which
+the model was stopped is not guessed. A call counts when its name is listed, its
 arguments fit (see `arguments`), and it can mean one thing only; any other one becomes a problem, in
 words. Without a call that counts, the answer is text to the end.
 
@@ -87,6 +88,7 @@ class ToolCallParser:
         self._held = ""
         self._at_line_start = True
         self._calling = False
+        self._cut_off = False
 
     def feed(self, text: str) -> str:
         """Take a piece of the answer; what of it is certainly no call."""
@@ -99,8 +101,9 @@ class ToolCallParser:
             self._at_line_start = released.endswith("\n")
         return released
 
-    def finish(self) -> ToolCalls:
-        """The answer is complete."""
+    def finish(self, *, cut_off: bool = False) -> ToolCalls:
+        """Nothing more comes; `cut_off`: the model would have gone on."""
+        self._cut_off = cut_off
         if not self._calling:
             return ToolCalls(self._held, (), ())
         calls: list[Call] = []
@@ -154,10 +157,13 @@ class ToolCallParser:
         """The values written from here on, and where they end."""
         stops = (self._held.find(tag, start) for tag in (self._closing, self._mark))
         stop = min((place for place in stops if place >= 0), default=len(self._held))
-        values, length = _read_values(self._held[start:stop], ended=stop < len(self._held))
+        cut_off = self._cut_off
+        values, length = _read_values(
+            self._held[start:stop], ended=stop < len(self._held), cut_off=cut_off
+        )
         if not values:
             # The tag may be part of a text in the arguments.
-            values, length = _read_values(self._held[start:], ended=False)
+            values, length = _read_values(self._held[start:], ended=False, cut_off=cut_off)
         return values, start + length
 
     def _judged(self, value: Any, marked: bool) -> Call | str | None:  # noqa: FBT001
@@ -230,16 +236,16 @@ def _fence_end(text: str, start: int) -> int:
     return fence.end()
 
 
-def _read_values(text: str, *, ended: bool) -> tuple[list[Any], int]:
+def _read_values(text: str, *, ended: bool, cut_off: bool) -> tuple[list[Any], int]:
     """The calls that a text begins with, however they are written."""
     if _FUNCTION.match(text):
-        return _read_functions(text, ended=ended)
+        return _read_functions(text, ended=ended, cut_off=cut_off)
     named = _NAMED.match(text)
     position = named.end() if named else 0
     values: list[Any] = []
     while not values or text.startswith("{", position):
         try:
-            value, length = read(text[position:], ended=ended)
+            value, length = read(text[position:], ended=ended, cut_off=cut_off)
         except (ValueError, RecursionError):
             break
         values += value if isinstance(value, list) else [value]
@@ -252,13 +258,15 @@ def _read_values(text: str, *, ended: bool) -> tuple[list[Any], int]:
     return values, position
 
 
-def _read_functions(text: str, *, ended: bool) -> tuple[list[Any], int]:
+def _read_functions(text: str, *, ended: bool, cut_off: bool) -> tuple[list[Any], int]:
     """Calls in the newer Qwens' way, up to one whose last parameter may have been going on."""
     values: list[Any] = []
     position = 0
     while function := _FUNCTION.match(text, position):
         parameters: dict[str, Any] = {}
         is_closed = ended or function[3]
+        if cut_off and not is_closed:
+            break
         for name, words, tag in _PARAMETER.findall(function[2]):
             if name in parameters or not (tag or is_closed):
                 return values, position

@@ -179,8 +179,6 @@ class Generator:
     _reported_at: float = 0.0
     _enough: Callable[[], None] = lambda: None
     """Ends the run that goes on."""
-    _held: bool = False
-    """Whether the answer is held to a form, which only its end makes complete."""
 
     async def run(self) -> Outcome:
         """Generate; the outcome is whole also when the request was stopped on its way."""
@@ -189,8 +187,7 @@ class Generator:
                 self.outcome.reason = await self._generate()
         except Stopped as stopped:
             self.outcome.reason = self._reason(stopped.reason)
-        whole = not self._held or self.outcome.reason == "stop"
-        await self._tell(self.output.finish(calls_are_whole=whole))
+        await self._tell(self.output.finish(cut_off=self.outcome.reason != "stop"))
         if self.output.is_full and self.outcome.reason == "stop":
             self.outcome.reason = "length"
         if self.output.calls:
@@ -301,7 +298,6 @@ class Generator:
             self._warn(DROPPED)
         if prompt.kind == "text":
             prompt = prompt.with_media(self.text.media)
-        self._held = bool(forms)
         if forms and opens_thinking(text):
             raise _thinks_first(model)
         if not self.output.raw:

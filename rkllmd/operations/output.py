@@ -14,11 +14,9 @@ from rkllmd.chat.limit import SentenceLimit
 from rkllmd.chat.sentences import SentenceSplitter
 from rkllmd.chat.speech import SpeechFilter
 from rkllmd.chat.thinking import ThinkingSplitter, opens_thinking
-from rkllmd.chat.toolcalls import ToolCallParser, ToolCalls, find_family
+from rkllmd.chat.toolcalls import ToolCallParser, find_family
 from rkllmd.protocol.messages import Delta, Event, Sentence, StreamMode, Tool, ToolCalled
 from rkllmd.registry.loaded import LoadedModel
-
-CUT_OFF = "The call of a tool was cut off before its end."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +87,12 @@ class Output:
             self._sort(channel, text)
         return self._tell()
 
-    def finish(self, *, calls_are_whole: bool = True) -> list[Event]:
-        """What is told when the model has ended: what was held back.
-
-        A call that a model left unclosed counts as it would; one that was cut off does not.
-        """
+    def finish(self, *, cut_off: bool = False) -> list[Event]:
+        """What is told when the model has ended, or was cut off: what was held back."""
         for channel, text in self._thinking.flush():
             self._sort(channel, text)
         if self._tools is not None:
-            found = self._tools.finish()
-            if found.calls and not calls_are_whole:
-                found = ToolCalls("", (), (CUT_OFF,))
+            found = self._tools.finish(cut_off=cut_off)
             self._say(found.text)
             self.calls = [ToolCalled(_call_id(), *call) for call in found.calls]
             self.problems = list(found.problems)

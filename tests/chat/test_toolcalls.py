@@ -205,6 +205,31 @@ def test_of_two_calls_the_one_that_fits_is_passed_on():
     assert "no such tool" in result.problems[0]
 
 
+CUT_OFF = [
+    ("hermes", WRITTEN[:-2]),
+    ("hermes", WRITTEN[:-1]),
+    ("hermes", f"<tool_call>{WRITTEN[:-2]}, "),
+    ("hermes", f"<tool_call>{WRITTEN[:-1]}"),
+    ("hermes", "<tool_call><function=set_timer><parameter=minutes>5</parameter>"),
+    ("llama3", f"<|python_tag|>{WRITTEN[:-1]}"),
+    ("mistral", f"[TOOL_CALLS][{WRITTEN}"),
+    ("mistral", '[TOOL_CALLS]set_timer[ARGS]{"minutes": 5'),
+]
+
+
+@pytest.mark.parametrize(("family", "answer"), CUT_OFF)
+def test_a_call_that_was_cut_off_is_none_since_more_may_have_come(family, answer):
+    parser = ToolCallParser(TOOLS, family)
+    parser.feed(answer)
+    assert parser.finish(cut_off=True).calls == ()
+
+
+def test_a_call_that_was_closed_before_the_cut_is_repaired():
+    parser = ToolCallParser(TOOLS)
+    parser.feed(f"<tool_call>{WRITTEN[:-1]}</tool_call><tool_call>{WRITTEN_NOON[:-1]}")
+    assert parser.finish(cut_off=True).calls == (FIVE,)
+
+
 PLAIN = [
     "It is noon.",
     '{"name": "Bob", "age": 5}',

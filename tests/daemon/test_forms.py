@@ -165,7 +165,7 @@ def test_a_named_tool_is_called(running, name):
 def test_a_call_that_did_not_get_finished_is_none(running):
     done, called = calls(running, tool_choice={"name": "light"}, temperature=0)
     whole = done["usage"]["completion_tokens"]
-    assert called
+    arguments = [event["arguments"] for event in called]
     for most in (1, whole // 2, whole - 1):
         with running.client() as client:
             *_, done = events = list(
@@ -174,8 +174,11 @@ def test_a_call_that_did_not_get_finished_is_none(running):
                     temperature=0, max_tokens=most,
                 )
             )  # fmt: skip
-        assert done["reason"] == "length"
-        assert not [event for event in events if event["event"] == "tool_call"]
+        told = [event["arguments"] for event in events if event["event"] == "tool_call"]
+        if told:  # What closes it may be missing, and nothing else.
+            assert (most, done["reason"], told) == (whole - 1, "tool_calls", arguments)
+        else:
+            assert done["reason"] == "length"
 
 
 def test_a_form_goes_on_where_others_took_the_worker(running):

@@ -159,6 +159,17 @@ def test_a_call_that_does_not_fit_is_text_and_named(house, client, said, why, st
     assert any(why in warning for warning in warnings), warnings
 
 
+def test_a_call_that_max_tokens_cuts_off_is_none(house, client):
+    """Its arguments can be read, and more of them may have come."""
+    house.says(ONE)
+    for most in range(1, 60):
+        text, calls, reason, _ = ask(client, "hermes", [QUESTION], max_tokens=most)
+        if reason != "length":
+            break
+        assert (ONE.startswith(text), calls) == (True, [])
+    assert (plain(calls), reason) == ([BATH], "tool_calls")
+
+
 def test_what_may_be_called_is_the_clients_choice(house, client):
     house.says(SAID["hermes"])
     text, calls, reason, _ = ask(client, "hermes", [QUESTION], tool_choice="none")
