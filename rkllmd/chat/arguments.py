@@ -1,10 +1,11 @@
 """Fits a call's arguments to the JSON Schema of its tool, or says why they do not.
 
 Checked are `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`,
-`anyOf`, `oneOf` (as `anyOf`), and the bounds of numbers, texts and lists. Not checked are
-references, `allOf`, `not`, conditions, `pattern` (a client's expression could take forever),
-`format`, `patternProperties`, `uniqueItems`, `prefixItems` and whatever else a draft may add: what
-they forbid is passed on.
+`prefixItems`, `anyOf`, `oneOf` (as `anyOf`), `allOf`, references inside the schema (pydantic writes
+an enumeration or an inner model as one), and the bounds of numbers, texts and lists. Not checked
+are other references, `not`, conditions, `pattern` (a client's expression could take forever),
+`format`, `patternProperties`, `uniqueItems` and whatever else a draft may add: what they forbid is
+passed on.
 
 Small models write `"5"` where a number is asked for. Where a text spells a value of the wanted
 type, and the schema takes no text, it becomes that value.
@@ -13,9 +14,14 @@ type, and the schema takes no text, it becomes that value.
 import json
 import operator
 from collections.abc import Callable, Mapping
+from itertools import chain, repeat
 from typing import Any
+from urllib.parse import unquote
 
 from rkllmd.shape import Place, describe, dotted
+
+REFERENCES_MAX = 256
+"""How many are followed for one call: a schema that refers to itself doubles with each level."""
 
 _BOUNDS: Mapping[str, tuple[type, Callable[[Any, Any], bool], str]] = {
     "minimum": (float, operator.ge, "at least"),
@@ -57,24 +63,61 @@ class Misfit(ValueError):
         super().__init__(f"{dotted(place)}: found {found}, allowed: {allowed[:200]}")
 
 
-def fit(schema: object, value: Any, place: Place = ()) -> Any:
+class _References:
+    """What `$ref` stands for in a schema."""
+
+    def __init__(self, whole: object) -> None:
+        self._whole = whole
+        self._left = REFERENCES_MAX
+
+    def follow(self, pointer: object) -> object:
+        """The schema at a place in the whole; anything fits what is not there."""
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"its schema takes more than {REFERENCES_MAX} references")
+        head, *parts = unquote(pointer).split("/") if isinstance(pointer, str) else [""]
+        found = self._whole if head == "#" else True
+        for part in parts:
+            name = part.replace("~1", "/").replace("~0", "~")
+            found = found.get(name, True) if isinstance(found, Mapping) else True
+        return found
+
+
+def fit(
+    schema: object, value: Any, place: Place = (), references: _References | None = None
+) -> Any:
     """The value as the schema has it, or a `Misfit`."""
+    references = references or _References(schema)
     if schema is False:
         raise Misfit(place, describe(value), "nothing")
     if not isinstance(schema, Mapping):
         return value
     value = _fit_type(schema.get("type"), value, place)
+    if "$ref" in schema:
+        value = fit(references.follow(schema["$ref"]), value, place, references)
+    for part in _listed(schema, "allOf"):
+        value = fit(part, value, place, references)
     for name in ("anyOf", "oneOf"):
-        if isinstance(schema.get(name), list) and schema[name]:
-            value = _fit_any(schema[name], value, place)
+        if choices := _listed(schema, name):
+            value = _fit_any(choices, value, place, references)
     _check_choices(schema, value, place)
     _check_bounds(schema, value, place)
     if isinstance(value, Mapping):
-        return _fit_object(schema, value, place)
+        return _fit_object(schema, value, place, references)
     if isinstance(value, list):
-        item = schema.get("items")
-        return [fit(item, entry, (*place, index)) for index, entry in enumerate(value)]
+        first, item = _listed(schema, "prefixItems"), schema.get("items")
+        return [
+            fit(one, entry, (*place, index), references)
+            for index, (entry, one) in enumerate(
+                zip(value, chain(first, repeat(item)), strict=False)
+            )
+        ]
     return value
+
+
+def _listed(schema: Mapping[str, Any], name: str) -> list[object]:
+    found = schema.get(name)
+    return found if isinstance(found, list) else []
 
 
 def _fit_type(wanted: object, value: Any, place: Place) -> Any:
@@ -101,12 +144,12 @@ def _spelled(value: Any) -> Any:
     return meant if isinstance(meant, bool | int) or _is_number(meant) else value
 
 
-def _fit_any(choices: list[object], value: Any, place: Place) -> Any:
+def _fit_any(choices: list[object], value: Any, place: Place, references: _References) -> Any:
     """As the first choice that takes the value as it is, else as the first that takes it."""
     fitted, problem = [], None
     for choice in choices:
         try:
-            fitted.append(fit(choice, value, place))
+            fitted.append(fit(choice, value, place, references))
         except Misfit as misfit:
             problem = misfit
     if not fitted and problem is not None:
@@ -137,15 +180,16 @@ def _check_bounds(schema: Mapping[str, Any], value: Any, place: Place) -> None:
             raise Misfit(place, describe(value), f"{words} {bound}")
 
 
-def _fit_object(schema: Mapping[str, Any], value: Mapping[str, Any], place: Place) -> Any:
+def _fit_object(
+    schema: Mapping[str, Any], value: Mapping[str, Any], place: Place, references: _References
+) -> Any:
     properties = schema.get("properties")
     properties = properties if isinstance(properties, Mapping) else {}
-    required = schema.get("required")
-    for name in required if isinstance(required, list) else []:
+    for name in _listed(schema, "required"):
         if isinstance(name, str) and name not in value:
             raise Misfit((*place, name), "nothing", "a value, since it is required")
-    others = schema.get("additionalProperties")
+    others = None if "patternProperties" in schema else schema.get("additionalProperties")
     return {
-        name: fit(properties.get(name, others), entry, (*place, name))
+        name: fit(properties.get(name, others), entry, (*place, name), references)
         for name, entry in value.items()
     }

@@ -74,6 +74,52 @@ def test_a_text_stays_one_where_one_choice_takes_it():
     assert fit({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "5") == 5
 
 
+ROOMS = {
+    "$defs": {
+        "Room": {"enum": ["kitchen", "bath"]},
+        "Tree/1": {"type": "object", "properties": {"n": {"type": "integer"}, "in": {"$ref": "#"}}},
+    },
+    "type": "object",
+    "properties": {
+        "room": {"$ref": "#/$defs/Room"},
+        "next": {"allOf": [{"$ref": "#/$defs/Room"}, {"const": "bath"}], "default": "bath"},
+        "tree": {"$ref": "#/$defs/Tree~11"},
+        "far": {"$ref": "http://127.0.0.1/schema"},
+        "gone": {"$ref": "#/$defs/none/there"},
+        "named": {"$ref": "#room"},
+    },
+}
+
+
+def test_references_inside_a_schema_are_followed():
+    assert fit(ROOMS, {"room": "bath", "next": "bath", "far": 1, "gone": 1, "named": 1})
+    inner = fit(ROOMS, {"tree": {"in": {"tree": {"n": "5"}}}})["tree"]["in"]
+    assert inner == {"tree": {"n": 5}}
+    for arguments, words in (
+        ({"room": "attic"}, "room: found 'attic'"),
+        ({"next": "kitchen"}, "next: found 'kitchen'"),
+        ({"tree": {"in": {"room": "attic"}}}, "tree.in.room: found 'attic'"),
+    ):
+        with pytest.raises(Misfit, match=words):
+            fit(ROOMS, arguments)
+
+
+def test_a_schema_that_refers_to_itself_ends():
+    tree = {"type": "array", "items": {"$ref": "#"}}
+    twice = {"anyOf": [tree, {**tree, "maxItems": 9}], "$defs": {"Same": {"$ref": "#/$defs/Same"}}}
+    deep = [1]
+    for _ in range(40):
+        deep = [deep]
+    for schema in (twice, {**twice, "$ref": "#/$defs/Same"}):
+        with pytest.raises(ValueError, match="more than 256 references"):
+            fit(schema, deep)
+
+
+def test_what_a_pattern_may_allow_is_passed_on():
+    schema = {"patternProperties": {"^x": {}}, "additionalProperties": False}
+    assert fit(schema, {"x1": 1}) == {"x1": 1}
+
+
 def test_true_is_not_one():
     with pytest.raises(Misfit):
         fit({"enum": [1]}, True)
@@ -101,7 +147,9 @@ schemas = st.recursive(
             "properties": st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
             "required": st.lists(st.sampled_from("abc"), max_size=2, unique=True),
             "additionalProperties": inner,
+            "prefixItems": st.lists(inner, min_size=1, max_size=2),
             "anyOf": st.lists(inner, min_size=1, max_size=2),
+            "allOf": st.lists(inner, min_size=1, max_size=2),
             "maxItems": st.integers(0, 3),
             "minLength": st.integers(0, 3),
         },
@@ -123,7 +171,9 @@ def test_what_is_passed_on_is_valid_and_what_is_valid_is_passed_on(schema, value
 
 
 @given(st.recursive(plain, lambda inner: st.dictionaries(
-    st.sampled_from(["type", "enum", "required", "properties", "items", "anyOf", "minimum"]), inner
+    st.sampled_from(
+        ["type", "enum", "required", "properties", "items", "anyOf", "minimum", "$ref"]
+    ), inner
 )), plain)  # fmt: skip
 def test_a_schema_that_is_none_breaks_nothing(schema, value):
     try:
