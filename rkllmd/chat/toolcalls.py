@@ -196,8 +196,12 @@ class ToolCallParser:
 
 def _arguments(value: Mapping[str, Any]) -> Any:
     """The arguments of a call, which may be JSON in a text."""
-    if {"arguments", "parameters"} <= value.keys():
+    written_as = value.keys() & {"arguments", "parameters"}
+    others = value.keys() - set(_KEYS)
+    if len(written_as) > 1:
         raise ValueError("it has `arguments` and `parameters`")
+    if others and not written_as:
+        raise ValueError(f"it has {_quoted(min(others))} and no `arguments`")
     found = value.get("arguments", value.get("parameters"))
     if isinstance(found, str) and found.strip():
         written = found

@@ -154,6 +154,8 @@ NO_CALLS = [
         '<tool_call>{"name": "set_timer", "arguments": {"minutes": 5, "label": "\\\\\\u0000"}}',
         "NUL",
     ),
+    ("hermes", '{"name": "switch_lamp", "args": {"on": true}}'.join(MARKED), "no `arguments`"),
+    ("hermes", '{"name": "switch_lamp", "on": true}'.join(MARKED), "no `arguments`"),
     # What may mean two things.
     ("hermes", WRITTEN.replace("5", '5, "minutes": 50').join(MARKED), "is no call"),
     (
