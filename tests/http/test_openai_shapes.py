@@ -194,6 +194,21 @@ async def test_what_a_body_means():
     assert not request.thinking
 
 
+async def test_what_a_response_format_means():
+    word = {"enum": ["on", "off"]}
+    async with face(playing()) as served:
+        for wanted, members in (
+            (None, {"response_format": {"type": "text"}}),
+            ("json", {"response_format": {"type": "json_object"}}),
+            ({}, {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}}),
+            (word, {"response_format": {"type": "json_schema", "json_schema": {"schema": word}}}),
+            (word, {"response_format": {"type": "json_object", "schema": word}}),
+            (word, {"format": word}),
+        ):
+            assert (await served.chat(**members)).status == 200
+            assert served.handler.requests[-1].format == wanted, members
+
+
 async def test_the_session_in_the_metadata_goes_before_the_user():
     async with face(playing()) as served:
         await served.chat(user="u", metadata={"session_id": "s"})

@@ -156,6 +156,7 @@ class ChatBody(GenerationBody):
         """The same on the socket; without a token to generate it is a prefill."""
         if self.logprobs:
             raise _unsupported("logprobs", "no engine gives them")
+        wanted = wanted_format(self.response_format)
         found = self.common() | {
             "messages": tuple(message.message() for message in self.messages),
             "session": self.session(),
@@ -163,7 +164,7 @@ class ChatBody(GenerationBody):
             "tool_choice": self.tool_choice,
             "language": self.language,
             "thinking": self.thinks(),
-            "format": wanted_format(self.response_format) or self.format,
+            "format": self.format if wanted is None else wanted,
         }
         if self.max_completion_tokens is not None:
             found["max_tokens"] = self.max_completion_tokens
@@ -228,10 +229,12 @@ def wanted_format(found: Mapped | None) -> Mapped | Literal["json"] | None:
     match found:
         case None | {"type": "text"}:
             return None
-        case {"type": "json_object"}:
-            return "json"
         case {"type": "json_schema", "json_schema": {"schema": Mapping() as schema}}:
             return schema
+        case {"type": "json_object", "schema": Mapping() as schema} if schema:  # llama.cpp's way
+            return schema
+        case {"type": "json_object"}:
+            return "json"
         case _:
             raise RequestError(
                 Code.BAD_REQUEST,
