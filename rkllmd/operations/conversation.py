@@ -2,8 +2,9 @@
 
 The system prompt of a conversation is its own (`system`, or a system message), else the prompt that
 `use_cache` names, else the model's prompt `system`. A named prompt that is not there is no failure:
-the prompt `system` takes its place, no cache does, and `warnings` says so. `use_cache:false`
-changes nothing about the words, only that they are all computed anew.
+the prompt `system` takes its place, no cache does, and `warnings` says so, as it does where another
+prompt is named than the request brings. `use_cache:false` changes nothing about the words, only
+that they are all computed anew.
 """
 
 import itertools
@@ -83,9 +84,12 @@ class Talk:
         self.messages = list(self.history)
         if self.request.system is not None:
             self.messages.insert(0, Message("system", self.request.system))
-        elif not (self.messages and self.messages[0].role in OWN_SYSTEM):
-            self._take_system_prompt()
+        own = self._system_text()
+        prompt = self._wanted_prompt(own)
+        if own is None:
             self.own_prefix = bool(self.tools)
+            if prompt is not None:
+                self.messages.insert(0, Message("system", prompt))
 
     @property
     def cold(self) -> bool:
@@ -137,10 +141,10 @@ class Talk:
         except RkllmdError:
             return  # the answer is there; it does not wait for another worker
         if self._found is None or self._found.prefix.units < prefix.units:
-            system = "\n\n".join(content_text(message) for message in self._system())
             self.services.caches.saw(
-                model, client, system, text, prefix, self.tools, thinking=self.request.thinking
-            )
+                model, client, self._system_text() or "", text, prefix, self.tools,
+                thinking=self.request.thinking,
+            )  # fmt: skip
 
     def _spoken(self) -> list[Message]:
         """The messages with the wish for the language that is spoken, where it is another one."""
@@ -152,26 +156,35 @@ class Talk:
         ]
         return turns + self.messages[len(turns) :]
 
-    def _system(self) -> list[Message]:
+    def _system_text(self) -> str | None:
+        """The system prompt in the messages; None without one."""
         head = itertools.takewhile(lambda message: message.role in OWN_SYSTEM, self.messages)
-        return list(head)
+        texts = [content_text(message) for message in head]
+        return "\n\n".join(texts) if texts else None
 
     def _prefix(self, model: LoadedModel) -> str:
-        system = "\n\n".join(content_text(message) for message in self._system()) or None
-        return model.template.render_prefix(system, self.tools, self.request.thinking)
+        return model.template.render_prefix(
+            self._system_text() or None, self.tools, self.request.thinking
+        )
 
-    def _take_system_prompt(self) -> None:
+    def _wanted_prompt(self, own: str | None) -> str | None:
+        """The system prompt of a request that has none of its own, and which caches may be used."""
         wanted = self.request.use_cache
         name = CacheName(wanted) if isinstance(wanted, str) else SYSTEM
         text = self.services.caches.prompt_text(self.entry.name, name)
-        if isinstance(wanted, str):
+        if not isinstance(wanted, str):
+            return text
+        if text is None:
+            self.warnings.append(f"there is no cache {name!r}; the request ran without it")
+            self.none_stored = True
+            return self.services.caches.prompt_text(self.entry.name, SYSTEM)
+        if own is None:
             self.only = name
-            if text is None:
-                self.warnings.append(f"there is no cache {name!r}; the request ran without it")
-                self.none_stored = True
-                text = self.services.caches.prompt_text(self.entry.name, SYSTEM)
-        if text is not None:
-            self.messages.insert(0, Message("system", text))
+        elif own.strip() != text.strip():
+            self.warnings.append(
+                f"the cache {name!r} had no effect: the request has its own system prompt"
+            )
+        return text
 
 
 @dataclass(slots=True)

@@ -144,8 +144,9 @@ Meaning
     exist is no failure: the answer comes with the prompt `system` and without a cache, `warnings`
     says so, and `cache_hit` is false. `use_cache:false` changes nothing about the words: they are
     all computed anew, and `cached_tokens` is 0. With a system prompt of its own, the longest stored
-    prefix that the request begins with is used. `complete` has no system prompt; there `use_cache`
-    with a name puts that prompt's rendered prefix before the text.
+    prefix that the request begins with is used; a name of another prompt is in `warnings`.
+    `complete` has no system prompt; there `use_cache` with a name puts that prompt's rendered
+    prefix before the text.
     `cached_tokens` is what the engine did not have to compute, as it measured; `cached_prompts`
     names the caches that took part.
 

@@ -80,8 +80,13 @@ def test_a_request_of_its_own_system_prompt_uses_the_longest_stored_prefix(house
     own = household.greedy("hello", system=SYSTEM)
     assert own["usage"]["cached_prompts"] == ["system"]
     assert own["text"] == household.greedy("hello")["text"]
-    other = household.greedy("hello", system="Something else entirely.")
+    assert household.greedy("hello", system=SYSTEM, use_cache="system")["warnings"] == []
+    other = household.greedy("hello", system="Something else entirely.", use_cache="system")
     assert other["usage"]["cache_hit"] is False
+    assert any("'system' had no effect" in warning for warning in other["warnings"])
+    missing = household.greedy("hello", system=SYSTEM, use_cache="nothere")
+    assert missing["usage"]["cache_hit"] is False
+    assert any("nothere" in warning for warning in missing["warnings"])
 
 
 def test_a_prefix_that_clients_keep_sending_is_learned(household):
