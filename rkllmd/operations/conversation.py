@@ -113,9 +113,9 @@ class Talk:
     def shorten(self) -> bool:
         """Leave out the oldest turn of a session; False when there is only one.
 
-        Messages that a client keeps by itself are its own to shorten.
+        Messages that a client keeps by itself are its own to shorten, whatever session they name.
         """
-        if self.request.session is None:
+        if self.request.session is None or not _goes_on(self.request):
             return False
         shorter = without_oldest_turn(self.messages)
         if shorter is None:
@@ -319,17 +319,20 @@ def _session(services: Services, request: Conversation) -> Iterator[Session | No
 
 
 def _history(session: Session | None, request: Conversation) -> list[Message]:
-    """The conversation up to and with what this request brings.
-
-    A text, or the answers of tools, go on with the session; other messages replace its history.
-    """
-    before = session.history if session is not None else []
+    """The conversation up to and with what this request brings."""
+    brought = list(request.messages or ())
     if request.text is not None:
-        return [*before, Message("user", request.text)]
-    messages = list(request.messages or ())
-    if all(message.role == "tool" for message in messages):
-        return [*before, *messages]
-    return messages
+        brought = [Message("user", request.text)]
+    return [*session.history, *brought] if session is not None and _goes_on(request) else brought
+
+
+def _goes_on(request: Conversation) -> bool:
+    """Whether it goes on with its session, as a text does, and the answers of tools.
+
+    Other messages replace the session's history.
+    """
+    messages = request.messages or ()
+    return request.text is not None or all(message.role == "tool" for message in messages)
 
 
 def _tools(request: Conversation) -> tuple[Tool, ...]:

@@ -173,6 +173,15 @@ def test_14_too_long_is_a_400_with_both_numbers(http):
     assert any(int(w) > 2048 for w in answer.json["error"]["message"].split() if w.isdigit())
 
 
+def test_14_the_client_shortens_its_messages_itself_also_with_a_session_hint(http):
+    turns = [{"role": role, "content": LONG} for role in ("user", "assistant") * 3]
+    body = {"messages": [*turns, {"role": "user", "content": "x"}], "max_tokens": 2}
+    for hint in ({}, {"user": "me"}, {"metadata": {"session_id": "me"}}):
+        answer = http.post("/v1/chat/completions", body | hint)
+        assert answer.status == 400
+        assert answer.json["error"]["code"] == "context_length_exceeded"
+
+
 def left(home):
     """How many chats ended because their client was gone."""
     gone = 0.0
