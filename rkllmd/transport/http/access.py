@@ -60,7 +60,7 @@ def read_keys(path: str) -> Keys:
             f"{path}: others can read the keys or its group can change them (mode "
             f"{stat.S_IMODE(found.st_mode):04o}); `chmod 640` it"
         )
-    keys = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    keys = [key for line in lines if (key := line.strip()) and not key.startswith("#")]
     if not keys:
         raise ListenError(f"{path}: there is no key in it")
     if any(len(key) < KEY_CHARACTERS_MIN for key in keys):
@@ -102,11 +102,11 @@ def check_origin(request: "web.BaseRequest", origins: Sequence[str]) -> dict[str
     return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
 
 
-def preflight() -> dict[str, str]:
-    """What a browser is told before it sends what a listed page asks for."""
+def preflight(request: "web.BaseRequest") -> dict[str, str]:
+    """What a browser is told before it sends what a listed page asks for, with any headers."""
     return {
         "Access-Control-Allow-Methods": "GET, POST, DELETE",
-        "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-Id",
+        "Access-Control-Allow-Headers": request.headers.get("Access-Control-Request-Headers", ""),
         "Access-Control-Max-Age": "600",
     }
 

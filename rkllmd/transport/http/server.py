@@ -164,7 +164,7 @@ class HttpServer:
 
 async def _preflight(exchange: Exchange) -> web.Response:
     """What a browser asks before it sends what a page wants."""
-    return web.Response(status=204, headers={**exchange.headers, **access.preflight()})
+    return web.Response(status=204, headers={**exchange.headers, **access.preflight(exchange.http)})
 
 
 def _request_id(http: web.BaseRequest) -> str:
