@@ -10,8 +10,8 @@ Templates differ in what they refuse. `SHAPES` are tried in order until one is t
 
 1. the conversation as it is;
 2. neighbours of the same role are one turn, and a later system message is a user's;
-3. besides, a tool's answer that nothing called is a user's turn, and a user's (empty) turn comes
-   first.
+3. besides, a tool's answer that nothing called is a user's turn, a user's (empty) turn comes first,
+   and a call's arguments are an object, also where the text that a client sent back is none.
 
 For a template that knows no tools, `in_plain_text` writes calls and answers into the turns as
 Hermes and Qwen do, which `toolcalls` understands:
@@ -218,11 +218,24 @@ def _joined(first: Turn, second: Turn, between: str) -> Turn:
 
 
 def _strict(turns: Sequence[Turn]) -> list[Turn]:
-    strict = without_orphans(turns)
+    strict = [_with_objects(turn) for turn in without_orphans(turns)]
     head = 1 if strict and strict[0]["role"] == "system" else 0
     if not strict[head:] or strict[head]["role"] != "user":
         strict.insert(head, {"role": "user", "content": ""})
     return _merged(strict)
+
+
+def _with_objects(turn: Turn) -> Turn:
+    """A call's arguments as an object, which some templates walk."""
+    if "tool_calls" not in turn:
+        return turn
+    calls = []
+    for call in turn["tool_calls"]:
+        arguments = call["function"]["arguments"]
+        if not isinstance(arguments, Mapping):
+            arguments = Arguments(arguments=arguments)
+        calls.append({**call, "function": {**call["function"], "arguments": arguments}})
+    return {**turn, "tool_calls": calls}
 
 
 def without_orphans(turns: Sequence[Turn]) -> list[Turn]:

@@ -333,6 +333,21 @@ def test_arguments_that_are_no_object_stay_what_they_were():
         assert f'"arguments": {wrong}}}' in rendered.text
 
 
+WALKS = (
+    "{{ tools }}{% for m in messages %}{{ m.content }}{% for call in m.tool_calls or [] %}"
+    "{{ call.function.name }}{% for k, v in call.function.arguments|items %}<{{ k }}>{{ v }}"
+    "{% endfor %}{% endfor %}{% endfor %}"
+)
+
+
+def test_arguments_that_are_no_object_do_not_stop_a_template_that_walks_them():
+    """A client sends back what a model wrote, and that need not be JSON."""
+    template = ChatTemplate(WALKS)
+    for written, shown in (('{"a": 1}', "f<a>1"), ("{bad", "f<arguments>{bad"), ("null", "f<")):
+        call = ToolCall(CalledFunction("f", written))
+        assert shown in template.render([Message("assistant", None, (call,))]).text
+
+
 def test_what_training_marks_is_rendered_as_if_it_were_not_there():
     source = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
     assert ChatTemplate(source).render([Message("user", "Hello")]).text == "Hello"
