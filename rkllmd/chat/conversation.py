@@ -4,7 +4,8 @@ A `Turn` is the dictionary that templates know: `role`, `content`, `tool_calls`,
 `name`. Parts are joined, `developer` is `system`, and the system messages at the head become one.
 Call ids are counted anew, since a model needs them only to tell calls apart and random ones would
 make the same conversation another prompt each time; nine characters, because Mistral's template
-asks for that. An answer that names no call, as Ollama's clients send it, is the oldest open call's.
+asks for that. An answer that names no call, as Ollama's clients send it, is that of the oldest open
+call, of the tool that it names where it names one.
 
 Templates differ in what they refuse. `SHAPES` are tried in order until one is taken:
 
@@ -72,7 +73,7 @@ def split_system(messages: Sequence[Message]) -> tuple[str | None, list[Turn]]:
 def _turns(messages: Sequence[Message]) -> list[Turn]:
     turns: list[Turn] = []
     ids: dict[str, str] = {}
-    unanswered: list[str] = []
+    unanswered: dict[str, str] = {}
     count = 0
     for message in messages:
         role = "system" if message.role == "developer" else message.role
@@ -80,15 +81,16 @@ def _turns(messages: Sequence[Message]) -> list[Turn]:
         if message.tool_calls:
             turn["tool_calls"] = []
             for call in message.tool_calls:
-                unanswered.append(_call_id(count))
+                unanswered[_call_id(count)] = call.function.name
                 if call.id:
                     ids[call.id] = _call_id(count)
                 turn["tool_calls"].append(_call(call, _call_id(count)))
                 count += 1
         if role == "tool":
             latest = _call_id(max(count - 1, 0))
-            identity = ids.get(message.call_id) or next(iter(unanswered), latest)
-            unanswered = [other for other in unanswered if other != identity]
+            of_tool = [call for call, name in unanswered.items() if name == message.name]
+            identity = ids.get(message.call_id) or next(iter(of_tool or unanswered), latest)
+            unanswered.pop(identity, None)
             turn["tool_call_id"] = identity
         if message.name:
             turn["name"] = message.name

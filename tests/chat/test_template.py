@@ -143,6 +143,15 @@ def test_answers_that_name_no_call_are_those_of_the_calls_in_their_order():
     ]
     for template in (BUILT_IN["mistral"], BUILT_IN["llama3"]):
         assert template.render(conversation, (LIGHT,)) == template.render(named, (LIGHT,))
+    other = ToolCall(CalledFunction("dim", {}))
+    by_name = [
+        conversation[0],
+        Message("assistant", None, tool_calls=(*calls, other)),
+        *(Message("tool", name, name=name) for name in ("dim", "light")),
+    ]
+    text = BUILT_IN["mistral"].render(by_name, (LIGHT,)).text
+    assert '{"content": "dim", "call_id": "call00002"}' in text
+    assert '{"content": "light", "call_id": "call00000"}' in text
     swapped = [*named[:2], named[3], named[2]]
     text = BUILT_IN["mistral"].render(swapped, (LIGHT,)).text
     assert '{"content": "second", "call_id": "call00001"}' in text
