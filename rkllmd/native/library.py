@@ -8,6 +8,7 @@ library that lacks one of them is not what its version says and is refused.
 import ctypes
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -116,18 +117,21 @@ def find_library(
     """The setting's file, or the first one in LD_LIBRARY_PATH and the usual folders."""
     if setting:
         path = Path(setting)
-        path = path / FILE_NAME if path.is_dir() else path
-        if not path.is_file():
-            raise EngineError(
-                Code.LOAD_FAILED, f"engine.library is {setting!r}, but there is no such file."
-            )
+        try:
+            path = path / FILE_NAME if path.is_dir() else path
+            reason = "" if path.is_file() else "there is no such file"
+        except OSError as error:  # a folder that is closed to us
+            reason = f"it cannot be read: {error.strerror}"
+        if reason:
+            raise EngineError(Code.LOAD_FAILED, f"engine.library is {setting!r}, but {reason}.")
         return path
     listed = [folder for folder in environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
     searched = [*listed, *folders]
     for folder in searched:
         path = Path(folder) / FILE_NAME
-        if path.is_file():
-            return path
+        with suppress(PermissionError):  # a folder that is closed to us
+            if path.is_file():
+                return path
     raise EngineError(
         Code.LOAD_FAILED,
         f"{FILE_NAME} is in none of {', '.join(searched)}. Install the vendor's runtime,"

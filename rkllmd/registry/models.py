@@ -101,8 +101,21 @@ def read_model(folder: Path) -> ModelEntry:
 
 def _is_complete(folder: Path) -> bool:
     """Whether a models folder is there, and every folder in it can be looked into."""
-    below = (path for path in folder.glob("[!.]*") if path.is_dir())
-    return all(os.access(path, os.R_OK | os.X_OK) for path in (folder, *below))
+    below = (folder / name for name in _names(folder, []))
+    return all(map(is_open, (folder, *filter(may_be_folder, below))))
+
+
+def is_open(folder: Path) -> bool:
+    """Whether a folder is there, and can be looked into."""
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=True)
+
+
+def may_be_folder(path: Path) -> bool:
+    """Whether a path leads to a folder, or through one that is closed to us."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return True
 
 
 def _names(folder: Path, warnings: list[str]) -> list[str]:

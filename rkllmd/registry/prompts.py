@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rkllmd.config.document import ConfigError, read_text
 from rkllmd.ids import LEARNED, NAME_RULE, CacheName, ModelName, is_name
+from rkllmd.registry.models import is_open, may_be_folder
 
 SYSTEM = CacheName("system")
 SUFFIX = ".txt"
@@ -58,8 +59,8 @@ NONE = Prompts({}, {}, ())
 
 def scan_prompts(folder: Path, models: Iterable[ModelName], before: Prompts = NONE) -> Prompts:
     """Look at the disk, knowing what was there before. Blocks; never raises for what is there."""
-    if before.by_source and not folder.is_dir():
-        warning = f"{folder}: there is no such folder; its prompts go on as they were"
+    if before.by_source and not is_open(folder):
+        warning = f"{folder}: it cannot be looked into; its prompts go on as they were"
         return replace(before, warnings=(warning,), complete=False)
     scan = _Scan(before.by_source)
     common = scan.texts(folder / "prompts")
@@ -80,10 +81,12 @@ def scan_prompts(folder: Path, models: Iterable[ModelName], before: Prompts = NO
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether the folder is there, and what is in it can be looked into."""
+    """Whether the folder and those in it can be looked into."""
+    if not is_open(folder):
+        return False
     below = (path for path in (folder / "prompts", folder / "models") if path.exists())
-    own = (path for path in (folder / "models").glob("*") if path.is_dir())
-    return all(os.access(path, os.R_OK | os.X_OK) for path in (folder, *below, *own))
+    own = filter(may_be_folder, (folder / "models").glob("*"))
+    return all(map(is_open, (*below, *own)))
 
 
 @dataclass(slots=True)

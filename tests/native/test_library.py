@@ -14,6 +14,9 @@ from rkllmd.native.library import FILE_NAME, find_library, open_library
 from tests.fakes.rkllm.build import HERE, LAYOUTS
 from tests.fakes.rkllm.built import VERSIONS, built
 from tests.native.test_layouts import ROWS
+from tests.registry.conftest import open_folder, without_rights
+
+__all__ = ["open_folder"]
 
 ALWAYS = {
     "rkllm_createDefaultParam", "rkllm_init", "rkllm_destroy", "rkllm_run", "rkllm_run_async",
@@ -50,6 +53,19 @@ def test_a_missing_library_names_what_was_searched(tmp_path: Path) -> None:
     assert str(tmp_path) in caught.value.message
     with pytest.raises(EngineError, match="no such file"):
         find_library(str(tmp_path / "gone.so"))
+
+
+def test_a_library_in_a_closed_folder(open_folder: Path) -> None:
+    """As in somebody's home, which the service does not see."""
+    closed, usual = place(open_folder / "closed"), place(open_folder / "usual")
+    (open_folder / "usual").chmod(0o755)
+    closed.parent.chmod(0o000)
+    with without_rights():
+        with pytest.raises(EngineError, match="it cannot be read: Permission denied"):
+            find_library(str(closed))
+        environ = {"LD_LIBRARY_PATH": str(closed.parent)}
+        assert find_library("", environ, (str(usual.parent),)) == usual
+    closed.parent.chmod(0o700)
 
 
 @pytest.mark.parametrize(

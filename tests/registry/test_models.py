@@ -2,10 +2,7 @@
 
 import os
 import shutil
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from rkllmd.ids import NAME_RULE, ModelName
 from rkllmd.registry import identity
 from rkllmd.registry.identity import Identities
 from rkllmd.registry.models import TINY_BYTES_MAX, ModelEntry, Registry, scan
+from tests.registry.conftest import without_rights
 
 
 @pytest.fixture
@@ -21,27 +19,6 @@ def models(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that everyone may enter; pytest's own is closed to others."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@contextmanager
-def without_rights() -> Iterator[None]:
-    """Be nobody for a while, as root may read everything."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
 
 
 def model(folder: Path, file: str = "model.gguf", settings: str | None = None) -> Path:
@@ -238,6 +215,23 @@ def test_no_right_to_read_is_a_warning_or_breaks_the_model(open_folder: Path) ->
         f"{models}/file/model.gguf: cannot be read: Permission denied",
         f"{models}/yaml/model.yaml: cannot be read: Permission denied",
     ]
+
+
+def test_what_lies_in_a_closed_folder_may_be_a_model(open_folder: Path) -> None:
+    models, home = open_folder / "models", open_folder / "home"
+    models.mkdir(mode=0o755)
+    model(models / "seen")
+    home.mkdir()
+    model(home / "qwen")
+    (models / "qwen").symlink_to(home / "qwen")
+    home.chmod(0o000)
+    with without_rights():
+        linked, inside = look(models), look(home / "qwen")
+    home.chmod(0o700)
+    assert (list(linked.models), linked.complete) == (["seen"], False)
+    assert linked.warnings == (f"{models}: 'qwen' is not used: Permission denied",)
+    assert (list(inside.models), inside.complete) == ([], False)
+    assert look(models).complete
 
 
 def test_a_scan_again_hashes_only_what_changed(

@@ -8,6 +8,7 @@ import pytest
 
 from rkllmd.ids import NAME_RULE, ModelName
 from rkllmd.registry.prompts import Prompts, scan_prompts
+from tests.registry.conftest import without_rights
 
 QWEN, TINY = ModelName("qwen"), ModelName("tiny")
 
@@ -116,7 +117,22 @@ def test_a_folder_that_is_away_takes_no_prompt(config: Path) -> None:
     config.rename(config.with_name("away"))
     after = scan_prompts(config, [QWEN, TINY], before)
     assert (texts(after, TINY), after.complete) == ({"system": "You help."}, False)
-    assert after.warnings == (f"{config}: there is no such folder; its prompts go on as they were",)
+    assert after.warnings == (
+        f"{config}: it cannot be looked into; its prompts go on as they were",
+    )
+
+
+def test_what_lies_in_a_closed_folder_may_be_a_prompt(open_folder: Path) -> None:
+    home = open_folder / "home"
+    (home / "config").mkdir(parents=True)
+    (home / "config" / "system.txt").write_text("You help.")
+    before = look(home / "config")
+    home.chmod(0o000)
+    with without_rights():
+        anew, after = look(home / "config"), scan_prompts(home / "config", [TINY], before)
+    home.chmod(0o700)
+    assert (texts(anew, TINY), anew.complete) == ({}, False)
+    assert (texts(after, TINY), after.complete) == ({"system": "You help."}, False)
 
 
 def test_what_is_no_prompt_gets_a_warning(config: Path) -> None:
