@@ -8,12 +8,12 @@ growing pauses for as long as `patience_s`, so that a restart of the daemon is a
 
 import asyncio
 import itertools
-import json
 import os
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, Self
 
+from rkllmd.client import lines
 from rkllmd.client.connecting import default_socket, pauses
 from rkllmd.client.problems import ConnectionLost, daemon_error
 
@@ -49,17 +49,18 @@ class AsyncClient:
             with suppress(asyncio.CancelledError):
                 await reading
 
-    async def events(self, op: str, **members: Any) -> AsyncGenerator[dict[str, Any], None]:
+    async def events(self, op: str, /, **members: Any) -> AsyncGenerator[dict[str, Any], None]:
         """Ask, and hear everything up to the final event. Leaving in the middle cancels.
 
         Use `contextlib.aclosing` where the loop may be left early, so that the cancel is not late.
         """
         number = next(self._numbers)
+        line = lines.request(number, op, members)
         await self._connect()
         inbox = self._inboxes[number] = _Inbox()
         ended = False
         try:
-            await self._send({"id": number, "op": op, **members})
+            await self._send(line)
             while not ended:
                 reply = await inbox.get()
                 if isinstance(reply, ConnectionLost):
@@ -74,7 +75,7 @@ class AsyncClient:
             if not ended:
                 self._cancel(number)
 
-    async def call(self, op: str, **members: Any) -> dict[str, Any]:
+    async def call(self, op: str, /, **members: Any) -> dict[str, Any]:
         """Ask, and hear the final event only."""
         reply: dict[str, Any] = {}
         async with aclosing(self.events(op, **members)) as events:
@@ -130,13 +131,13 @@ class AsyncClient:
         why = "the daemon has left"
         try:
             while line := await reader.readline():
-                self._take(dict(json.loads(line)))
+                self._take(lines.reply(line))
         except asyncio.CancelledError:
             why = "the connection was closed"
             raise
         except OSError as error:
             why = f"the daemon has left: {error.strerror}"
-        except (ValueError, TypeError):
+        except ValueError:
             why = f"what listens at {self.path} is no rkllmd"
         finally:
             writer.close()
@@ -150,10 +151,10 @@ class AsyncClient:
             if number is None or number == known:
                 inbox.put_nowait(reply)
 
-    async def _send(self, request: dict[str, Any]) -> None:
+    async def _send(self, line: bytes) -> None:
         assert self._writer is not None, "it is connected"
         try:
-            self._writer.write(json.dumps(request).encode() + b"\n")
+            self._writer.write(line)
             await self._writer.drain()
         except OSError as error:
             raise ConnectionLost(f"the daemon has left: {error.strerror or error}") from error
@@ -161,5 +162,4 @@ class AsyncClient:
     def _cancel(self, number: int) -> None:
         """Not awaited: this may run while a task is being cancelled."""
         if self._writer is not None and not self._writer.is_closing():
-            request = {"id": next(self._numbers), "op": "cancel", "target": number}
-            self._writer.write(json.dumps(request).encode() + b"\n")
+            self._writer.write(lines.request(next(self._numbers), "cancel", {"target": number}))

@@ -10,7 +10,6 @@ growing pauses for as long as `patience_s`, so that a restart of the daemon is a
 """
 
 import itertools
-import json
 import os
 import socket
 import struct
@@ -20,6 +19,7 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any, Self
 
+from rkllmd.client import lines
 from rkllmd.client.connecting import default_socket, pauses
 from rkllmd.client.problems import ConnectionLost, daemon_error
 
@@ -57,13 +57,13 @@ class Client:
             self._socket.close()
         self._socket, self._buffer, self._inboxes = None, b"", {}
 
-    def events(self, op: str, **members: Any) -> Generator[dict[str, Any], None, None]:
+    def events(self, op: str, /, **members: Any) -> Generator[dict[str, Any], None, None]:
         """Ask, and hear everything up to the final event. Leaving in the middle cancels.
 
         It is asked when the iterator is first gone on with.
         """
         number = next(self._numbers)
-        self._ask(_line({"id": number, "op": op, **members}))
+        self._ask(lines.request(number, op, members))
         self._inboxes[number] = deque()
         ended = False
         try:
@@ -78,7 +78,7 @@ class Client:
                 self._cancel(number)
             self._inboxes.pop(number, None)
 
-    def call(self, op: str, **members: Any) -> dict[str, Any]:
+    def call(self, op: str, /, **members: Any) -> dict[str, Any]:
         """Ask, and hear the final event only."""
         reply: dict[str, Any] = {}
         for reply in self.events(op, **members):  # noqa: B007  # the last one is wanted
@@ -119,7 +119,7 @@ class Client:
         if number not in self._inboxes:
             return  # the connection went, and the request with it
         try:
-            self._send(_line({"id": next(self._numbers), "op": "cancel", "target": number}))
+            self._send(lines.request(next(self._numbers), "cancel", {"target": number}))
             while not self._next(number).get("final"):
                 pass
         except ConnectionLost:
@@ -197,8 +197,8 @@ class Client:
 
     def _reply(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self._read_line()))
-        except (ValueError, TypeError) as error:
+            return lines.reply(self._read_line())
+        except ValueError as error:
             self.close()
             raise ConnectionLost(f"what listens at {self.path} is no rkllmd") from error
 
@@ -217,7 +217,3 @@ class Client:
             self._buffer += received
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
-
-
-def _line(request: dict[str, Any]) -> bytes:
-    return json.dumps(request).encode() + b"\n"

@@ -233,7 +233,9 @@ async def test_without_a_daemon(tmp_path):
             await client.call("ping")
 
 
-@pytest.mark.parametrize("said", [b"HTTP/1.1 400 no\n", b"[1]\n", b"12\n"])
+@pytest.mark.parametrize(
+    "said", [b"HTTP/1.1 400 no\n", b"[1]\n", b"[]\n", b"12\n", b'{"QMP": {}}\n']
+)
 async def test_a_socket_that_is_no_daemon(said, tmp_path):
     async def rude(reader, writer):
         await reader.readline()
@@ -245,6 +247,15 @@ async def test_a_socket_that_is_no_daemon(said, tmp_path):
     async with server, AsyncClient(str(tmp_path / "socket")) as client:
         with pytest.raises(ConnectionLost, match="no rkllmd"):
             await client.call("ping")
+
+
+@pytest.mark.parametrize("name", ["id", "op"])
+async def test_what_the_library_says_itself_is_no_member(name, running):
+    with running.client() as client, pytest.raises(BadRequest, match=f"{name}: found"):
+        client.call("ping", **{name: 7})
+    async with AsyncClient(path(running)) as client:
+        with pytest.raises(BadRequest, match=f"{name}: found"):
+            await client.call("ping", **{name: 7})
 
 
 def test_events_become_dataclasses(running):

@@ -169,6 +169,9 @@ def test_call(ctl):
     assert ctl.json("call", "ping")["event"] == "ok"
     assert ctl.json("call", "help", "about=chat")["schema"]["properties"]["op"] == {"const": "chat"}
     assert ctl.run("call", "nonsense", status=2).startswith("rkllmctl: ")
+    assert ctl.run("call", "help", "op=chat", status=2).startswith("rkllmctl: op: found")
+    assert ctl.run("call", "ping", "id=1", status=2).startswith("rkllmctl: id: found")
+    assert ctl.json("call", "ping", "self=1")["event"] == "ok", "unknown members are ignored"
 
 
 def test_without_a_daemon_there_is_one_clear_line(household, ctl_of):

@@ -1,0 +1,30 @@
+"""A request as the line that is sent, and what a line that came says."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rkllmd.client.problems import BadRequest
+from rkllmd.errors import FACTS, Code
+
+OURS = frozenset({"id", "op"})
+"""Members that are not the caller's: by its own `id` a reply is known to be the request's."""
+
+
+def request(number: int, op: str, members: Mapping[str, Any]) -> bytes:
+    """The line of a request."""
+    if taken := sorted(OURS & members.keys()):
+        raise BadRequest({
+            "code": Code.BAD_REQUEST,
+            "message": f"{taken[0]}: found among the members, allowed: any but id and op",
+            "hint": FACTS[Code.BAD_REQUEST].next_step,
+        })  # fmt: skip
+    return json.dumps({"id": number, "op": op, **members}).encode() + b"\n"
+
+
+def reply(line: bytes) -> dict[str, Any]:
+    """An event; a `ValueError` where the line is none."""
+    event = json.loads(line)
+    if not isinstance(event, dict) or "event" not in event:
+        raise ValueError("no event")
+    return event
