@@ -2,7 +2,8 @@
 
 Several requests may be open: what comes for another one is kept until that one is gone on with. One
 thread may use a connection; another thread makes one of its own, and can end an answer of this one
-by its session's name.
+by its session's name. A fork leaves the connection to the parent: the child's next request has one
+of its own.
 
 A connection that is lost, closed, or silent for `timeout_s` ends every open request with
 `ConnectionLost`, and nothing is asked a second time by itself. The next request connects anew, with
@@ -18,12 +19,15 @@ from collections import deque
 from collections.abc import Generator
 from contextlib import closing
 from typing import Any, Self
+from weakref import WeakSet
 
 from rkllmd.client import lines
 from rkllmd.client.connecting import default_socket, pauses
 from rkllmd.client.problems import ConnectionLost, daemon_error
 
 RECEIVE_BYTES = 65_536
+CANCEL_SECONDS = 5.0
+"""A daemon that is silent so long after a cancel loses the connection, which cancels too."""
 PEER = "iII"
 """pid, uid and gid of SO_PEERCRED."""
 
@@ -44,6 +48,7 @@ class Client:
         self._inboxes: dict[int, deque[dict[str, Any]]] = {}
         self._socket: socket.socket | None = None
         self._buffer = b""
+        _clients.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +123,8 @@ class Client:
         """End a request in the middle, and hear its end, so that the connection stays usable."""
         if number not in self._inboxes:
             return  # the connection went, and the request with it
+        timeout_s = self.timeout_s
+        self.timeout_s = min(timeout_s or CANCEL_SECONDS, CANCEL_SECONDS)
         try:
             self._send(lines.request(next(self._numbers), "cancel", {"target": number}))
             while not self._next(number).get("final"):
@@ -127,6 +134,8 @@ class Client:
         except BaseException:
             self.close()
             raise
+        finally:
+            self.timeout_s = timeout_s
 
     def _connected(self) -> socket.socket:
         """The connection; a daemon that is being restarted is waited for."""
@@ -217,3 +226,14 @@ class Client:
             self._buffer += received
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line
+
+
+_clients: WeakSet[Client] = WeakSet()
+
+
+def _leave_to_the_parent() -> None:
+    for client in list(_clients):
+        client.close()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)

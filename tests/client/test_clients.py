@@ -1,6 +1,7 @@
 """Both clients on a running daemon: many requests, cancelling, restarts, errors by kind."""
 
 import asyncio
+import json
 import socket
 import subprocess
 import sys
@@ -11,7 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rkllmd.client import AsyncClient, BadRequest, Client, ConnectionLost, NotHere
+from rkllmd.client import (
+    AsyncClient,
+    BadRequest,
+    Client,
+    ConnectionLost,
+    NotHere,
+    blocking,
+)
 from rkllmd.client.connecting import pauses
 from rkllmd.client.events import Ok, typed
 from rkllmd.client.problems import KINDS, DaemonError, daemon_error
@@ -152,6 +160,51 @@ def test_a_daemon_that_hangs_is_waited_for_no_longer_than_was_said(tmp_path):
             pytest.raises(ConnectionLost, match=r"says nothing for 0\.1 s"),
         ):
             client.call("ping")
+
+
+def test_leaving_waits_no_longer_for_a_daemon_that_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocking, "CANCEL_SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as listening, Client(tmp_path / "socket") as client:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+        answer = client.events("chat", text="hello")
+        asking = threading.Thread(target=next, args=(answer,))
+        asking.start()
+        connection, _ = listening.accept()
+        connection.settimeout(PATIENCE_SECONDS)
+        delta = b'{"id": 1, "event": "delta", "text": "Hi"}\n'
+        connection.sendall(delta)
+        asking.join()
+        answer.close()
+        assert client.timeout_s is None
+        with connection, connection.makefile("rb") as heard:
+            said = [json.loads(line)["op"] for line in heard]
+    assert said == ["chat", "cancel"], "and then the end of the stream, which cancels too"
+
+
+FORKING = """
+import os, sys
+from rkllmd.client import Client, ConnectionLost
+
+with Client(sys.argv[1], timeout_s=50) as client:
+    answer = client.events("chat", text="hello", temperature=0, max_tokens=5)
+    first = next(answer)
+    child = os.fork()
+    if child == 0:
+        try:
+            next(answer)
+        except ConnectionLost:
+            sys.exit(client.call("ping")["event"] != "ok")
+    assert os.waitpid(child, 0)[1] == 0, "the child heard its parent's answer"
+    *deltas, done = [first, *answer]
+    assert done["reason"] != "cancelled"
+    assert done["text"] == "".join(one["text"] for one in deltas if one["event"] == "delta")
+"""
+
+
+def test_a_fork_leaves_the_connection_to_the_parent(running):
+    command = [sys.executable, "-c", FORKING, path(running)]
+    subprocess.run(command, check=True, cwd=ROOT, timeout=PATIENCE_SECONDS)
 
 
 def test_where_no_path_is_named(running, monkeypatch):
