@@ -9,6 +9,7 @@ growing pauses for as long as `patience_s`, so that a restart of the daemon is a
 import asyncio
 import itertools
 import os
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, Self
@@ -44,10 +45,11 @@ class AsyncClient:
     async def close(self) -> None:
         """Let the connection go; the daemon then cancels what is open. Twice does no harm."""
         reading, self._reading = self._reading, None
-        if reading is not None:
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
+        if reading is not None and self._writer is not None:
+            reading.cancel()  # it may not have begun, and then ends nothing by itself
+            self._writer.close()
+            self._end("the connection was closed")
+            await asyncio.wait({reading})
 
     async def events(self, op: str, /, **members: Any) -> AsyncGenerator[dict[str, Any], None]:
         """Ask, and hear everything up to the final event. Leaving in the middle cancels.
@@ -108,15 +110,18 @@ class AsyncClient:
         return str(kept)
 
     async def _connect(self) -> None:
+        asked = time.monotonic()
         async with self._connecting:
             if self._reading is not None and not self._reading.done():
                 return
-            reader, self._writer = await self._opened()
+            # Who waited while another one tried in vain has waited too.
+            left_s = self._patience_s - (time.monotonic() - asked)
+            reader, self._writer = await self._opened(left_s)
             self._reading = asyncio.create_task(self._read(reader, self._writer), name="rkllmd")
 
-    async def _opened(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _opened(self, patience_s: float) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A new connection; a daemon that is being restarted is waited for."""
-        for pause in pauses(self._patience_s):
+        for pause in pauses(patience_s):
             with suppress(OSError):
                 return await asyncio.open_unix_connection(self.path, limit=LINE_BYTES_MAX)
             await asyncio.sleep(pause)
@@ -132,17 +137,18 @@ class AsyncClient:
         try:
             while line := await reader.readline():
                 self._take(lines.reply(line))
-        except asyncio.CancelledError:
-            why = "the connection was closed"
-            raise
         except OSError as error:
             why = f"the daemon has left: {error.strerror}"
         except ValueError:
             why = f"what listens at {self.path} is no rkllmd"
         finally:
             writer.close()
-            for inbox in self._inboxes.values():
-                inbox.put_nowait(ConnectionLost(why))
+        self._end(why)
+
+    def _end(self, why: str) -> None:
+        """Have every open request end with a `ConnectionLost`."""
+        for inbox in self._inboxes.values():
+            inbox.put_nowait(ConnectionLost(why))
 
     def _take(self, reply: dict[str, Any]) -> None:
         """Hand an event on; one without an id is for everybody, a late one for nobody."""

@@ -18,6 +18,7 @@ from rkllmd.client import (
     Client,
     ConnectionLost,
     NotHere,
+    asynchronous,
     blocking,
 )
 from rkllmd.client.connecting import pauses
@@ -135,6 +136,41 @@ async def test_an_answer_ends_with_its_connection_on_a_loop(running):
                 pass
     assert (await client.call("ping"))["event"] == "ok"
     await client.close()
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_connection_that_is_closed_as_soon_as_it_is_open(turns, running):
+    client = AsyncClient(path(running))
+    asking = asyncio.create_task(client.call("chat", **LONG))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await client.close()
+    await client.close()
+    if not client._inboxes:  # it was not asked yet
+        asking.cancel()
+    with pytest.raises((ConnectionLost, asyncio.CancelledError)):
+        await asyncio.wait_for(asking, PATIENCE_SECONDS)
+    await client.close()
+
+
+async def test_a_close_can_be_cancelled(running):
+    client = AsyncClient(path(running))
+    await client.call("ping")
+    closing = asyncio.create_task(client.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+
+
+async def test_requests_that_wait_together_wait_no_longer_than_one(tmp_path, monkeypatch):
+    patience = []
+    monkeypatch.setattr(asynchronous, "pauses", lambda s: patience.append(s) or pauses(s))
+    async with AsyncClient(tmp_path / "none", patience_s=0.1) as client:
+        calls = (client.call("ping") for _ in range(3))
+        lost = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in lost] == [ConnectionLost] * 3
+    assert max(patience[1:]) < 0.01, patience
 
 
 def test_a_restart_between_two_requests_is_no_failure(household):
