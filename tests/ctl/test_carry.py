@@ -1,6 +1,9 @@
 """A cache that goes from one board to another like it."""
 
+import gzip
 import io
+import shlex
+import subprocess
 import tarfile
 
 import pytest
@@ -65,6 +68,12 @@ def test_a_damaged_file_is_refused(household, ctl_of, tmp_path):
         "unknown_model"
     )
     assert not (household.cache / "owl").exists()
+    full = f"ulimit -f 100; {shlex.join(ctl.command)} cache import {file}"
+    done = subprocess.run(
+        full, shell=True, env=ctl.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 6, done.stderr
+    assert done.stderr.startswith(f"rkllmctl: cannot write {household.cache}"), done.stderr
     before = household.greedy("hello")["text"]
     # While it is being built one of the two is taken, and either is good.
     with (
@@ -84,6 +93,8 @@ def test_an_archive_of_something_else_is_refused(household, ctl_of, tmp_path):
         member = tarfile.TarInfo("../../etc/passwd.json")
         archive.addfile(member, io.BytesIO())
     assert "is no exported cache" in ctl.run("cache", "import", str(file), status=2)
+    file.write_bytes(gzip.compress(file.read_bytes())[:-20])
+    assert "is no exported cache" in ctl.run("cache", "import", str(file), status=2)
     assert "is no exported cache" in ctl.run("cache", "import", "/nowhere", status=2)
 
 
@@ -92,6 +103,7 @@ def test_what_is_not_there_is_not_exported(household, ctl_of, tmp_path):
     assert "there is no cache folder" in ctl.run(
         "cache", "export", "parrot", "system", str(file), status=3
     )
+    assert "found the folder" in ctl.run("cache", "export", "parrot", "system", ".", status=2)
     household.start()
     assert (
         ctl.json("cache", "export", "parrot", "x", str(file), status=3)["code"] == "unknown_cache"

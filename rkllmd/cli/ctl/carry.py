@@ -40,6 +40,8 @@ def send(context: Context) -> None:
     options = context.options
     model, name = ModelName(options.model), CacheName(options.name)
     target = Path(options.file)
+    if target.is_dir():
+        raise RequestError(Code.BAD_REQUEST, f"file: found the folder {target}, allowed: a file")
     staged = target.with_name(f".{target.name}.new")
     try:
         # Opened before the store: the file is the caller's, the store its owner's.
@@ -73,7 +75,7 @@ def receive(context: Context) -> int:
     """Take an entry from a file, and let the daemon prove it."""
     options = context.options
     try:
-        with tarfile.open(options.file) as archive:
+        with tarfile.open(options.file, "r:") as archive:  # an exported file is not compressed
             entry, text = _read_entry(archive)
             if options.model:
                 entry = replace(entry, model_name=ModelName(options.model))
@@ -126,12 +128,20 @@ def _put(context: Context, archive: tarfile.TarFile, entry: Entry, text: str) ->
     with _store(context) as store:
         staging = store.stage(*entry.key)
         try:
-            with _member(archive, STATE) as source, staging.path.open("wb") as target:
-                shutil.copyfileobj(source, target)
+            with _member(archive, STATE) as source:
+                _write(staging.path, source)
             store.commit(staging, entry, text)
         except BaseException:
             store.discard(staging)
             raise
+
+
+def _write(path: Path, source: IO[bytes]) -> None:
+    try:
+        with path.open("wb") as target:
+            shutil.copyfileobj(source, target)
+    except OSError as error:  # what was read once can be read again
+        raise StorageError(Code.STORAGE_FULL, f"cannot write {path}: {error.strerror}") from error
 
 
 def _prove(context: Context, sent: Entry) -> int:
@@ -196,7 +206,8 @@ def _content(archive: tarfile.TarFile, name: str, bytes_max: int) -> bytes:
 
 
 def _member(archive: tarfile.TarFile, name: str) -> IO[bytes]:
-    file = archive.extractfile(name)
+    member = archive.getmember(name)
+    file = archive.extractfile(member) if member.isreg() else None
     if file is None:
         raise BadEntryError(f"{name} is no file")
     return file
