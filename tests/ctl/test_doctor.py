@@ -160,6 +160,8 @@ SERVICE = {
                       "systemctl reset-failed u"),
     "a stopped unit": (lambda: [service_findings.unit("u", "loaded inactive")], "units", "problem",
                        "systemctl start u"),
+    "a systemd that hangs": (lambda: [service_findings.silent("u")], "units", "problem",
+                             "systemctl --failed"),
     "few files": (lambda: service_findings.open_files(LIMITS.format(256)), "open files", "warning",
                   "LimitNOFILE=65536"),
     "no daemon": (lambda: lost(FileNotFoundError()), "daemon", "problem", "systemctl start rkllmd"),
@@ -410,6 +412,29 @@ def test_somebody_who_may_not_use_the_socket(running):
         running.socket.chmod(bits)
     assert found == ("daemon", "problem")
     assert remedy.startswith("sudo usermod -aG ")
+
+
+def test_a_systemd_that_hangs(tmp_path, monkeypatch):
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\nexec sleep 50\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(doctor, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(doctor, "SYSTEMCTL_SECONDS", 0.1)
+    assert list(doctor.units()) == [service_findings.silent(unit) for unit in doctor.UNITS]
+
+
+def test_somebody_without_a_name(tmp_path, monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with Client(tmp_path / "none") as client:
+        (found,) = doctor.daemon(client)
+    assert found.remedy == "systemctl start rkllmd"
 
 
 def test_the_doctor_without_a_daemon(household, ctl_of):

@@ -25,6 +25,7 @@ ILL = 1
 UNITS = ("rkllmd.socket", "rkllmd.service")
 SOCKET_GROUP = "rkllmd"
 SYSTEMCTL_SECONDS = 10
+SYSTEMD_RUNS = Path("/run/systemd/system")
 
 
 def doctor(context: Context) -> int:
@@ -77,14 +78,18 @@ def examine(root: Path, config_file: str | None) -> Iterator[Finding]:
 
 def units() -> Iterator[Finding]:
     """The service, where systemd runs and knows it."""
-    if not Path("/run/systemd/system").is_dir() or shutil.which("systemctl") is None:
+    if not SYSTEMD_RUNS.is_dir() or shutil.which("systemctl") is None:
         return
     for unit in UNITS:
-        said = subprocess.run(  # noqa: S603  # no input of anybody
-            ["systemctl", "show", "--property=LoadState,ActiveState", "--value", unit],  # noqa: S607
-            capture_output=True, text=True, check=False, timeout=SYSTEMCTL_SECONDS,
-        ).stdout  # fmt: skip
-        yield service_findings.unit(unit, said)
+        try:
+            said = subprocess.run(  # noqa: S603  # no input of anybody
+                ["systemctl", "show", "--property=LoadState,ActiveState", "--value", unit],  # noqa: S607
+                capture_output=True, text=True, check=False, timeout=SYSTEMCTL_SECONDS,
+            ).stdout  # fmt: skip
+        except subprocess.TimeoutExpired:
+            yield service_findings.silent(unit)
+        else:
+            yield service_findings.unit(unit, said)
 
 
 def daemon(client: Client) -> Iterator[Finding]:
@@ -100,9 +105,17 @@ def daemon(client: Client) -> Iterator[Finding]:
     except DaemonError as error:
         yield service_findings.refused(about, error)
     except ConnectionLost as error:
-        yield service_findings.unreachable(error, getpass.getuser(), _group(Path(client.path)))
+        yield service_findings.unreachable(error, _user(), _group(Path(client.path)))
     else:
         yield service_findings.canary(done)
+
+
+def _user() -> str:
+    """Who we are; some users of containers have a number and no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _group(path: Path) -> str:

@@ -30,6 +30,12 @@ def unit(name: str, said: str) -> Finding:
             return Finding("units", "ok", f"{name} is not installed")
 
 
+def silent(name: str) -> Finding:
+    """A unit that systemd says nothing of in time."""
+    remedy = "systemctl --failed; journalctl -b -e"
+    return Finding("units", "problem", f"systemd does not say how {name} is", remedy)
+
+
 def open_files(limits: str) -> Iterator[Finding]:
     """How many files the daemon may have open, by its /proc/PID/limits."""
     lines = limits.splitlines()
