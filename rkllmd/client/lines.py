@@ -14,12 +14,17 @@ OURS = frozenset({"id", "op"})
 def request(number: int, op: str, members: Mapping[str, Any]) -> bytes:
     """The line of a request."""
     if taken := sorted(OURS & members.keys()):
-        raise BadRequest({
-            "code": Code.BAD_REQUEST,
-            "message": f"{taken[0]}: found among the members, allowed: any but id and op",
-            "hint": FACTS[Code.BAD_REQUEST].next_step,
-        })  # fmt: skip
-    return json.dumps({"id": number, "op": op, **members}).encode() + b"\n"
+        raise _refused(f"{taken[0]}: found among the members, allowed: any but id and op")
+    text = json.dumps({"id": number, "op": op, **members}, ensure_ascii=False)
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError as error:
+        raise _refused("found a text that is no UTF-8, allowed: UTF-8") from error
+
+
+def _refused(message: str) -> BadRequest:
+    hint = FACTS[Code.BAD_REQUEST].next_step
+    return BadRequest({"code": Code.BAD_REQUEST, "message": message, "hint": hint})
 
 
 def reply(line: bytes) -> dict[str, Any]:

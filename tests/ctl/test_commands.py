@@ -198,6 +198,25 @@ def test_a_daemon_that_does_not_become_ready_is_waited_for_no_longer_than_was_sa
                 wait(context)
 
 
+def test_a_daemon_that_is_restarted_is_waited_for(ctl_of, household):
+    household.socket.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(household.socket))
+        server.listen()
+        with ctl_of(household).start("wait") as process:
+            for event in (
+                {"event": "error", "code": "shutting_down"},
+                {"event": "event", "kind": "state", "data": {"state": "ready"}},
+            ):
+                connection, _ = server.accept()
+                with connection, connection.makefile("rw") as lines:
+                    asked = json.loads(lines.readline())
+                    said = {"id": asked["id"], "final": event["event"] == "error", **event}
+                    lines.write(json.dumps(said) + "\n")
+                    lines.flush()
+            assert process.wait(PATIENCE_SECONDS) == 0
+
+
 def typed(ctl, line):
     """A shell's line; its exit status and errors."""
     words = " ".join(ctl.command)
@@ -220,6 +239,8 @@ def typed(ctl, line):
         ("rkllmctl chat <&-", 0, ""),
         ("rkllmctl ask <&-", 2, "text: found nothing"),
         ("printf '\\377' | rkllmctl ask", 2, "cannot read standard input: it is no UTF-8"),
+        ("rkllmctl ask \"$(printf '\\377')\"", 2, "found a text that is no UTF-8"),
+        ("printf '\\377\\n' | PYTHONIOENCODING=utf8:strict rkllmctl chat | grep 'no UTF'", 0, ""),
         ("PYTHONIOENCODING=ascii rkllmctl doctor --root /nowhere", 1, ""),
     ],
 )  # fmt: skip

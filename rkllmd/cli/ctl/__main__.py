@@ -17,13 +17,16 @@ def main() -> int:
 
 
 def _complete_streams() -> None:
-    """Have all three, also where the caller closed one, and no character that cannot be written."""
+    """Have all three, also where the caller closed one, and no text that cannot be read or written.
+
+    What is read and is no UTF-8 is refused where it is used.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
-        elif mode == "w":
-            stream.reconfigure(errors="backslashreplace")
+        else:
+            stream.reconfigure(errors="surrogateescape" if mode == "r" else "backslashreplace")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 from rkllmd.cli.ctl.command import Context
 from rkllmd.cli.ctl.replies import say
 from rkllmd.cli.ctl.screen import Screen, duration, milliseconds, size
-from rkllmd.client import ConnectionLost
+from rkllmd.client import ConnectionLost, NotNow
 from rkllmd.errors import Code, StateError
 
 CONNECT_SECONDS = 0.1
@@ -84,7 +84,7 @@ def wait(context: Context) -> None:
             with contextlib.closing(client.events("watch", kinds=["state"])) as events:
                 while state != "ready":
                     state = next(events)["data"]["state"]
-        except ConnectionLost as error:
+        except (ConnectionLost, NotNow) as error:  # NotNow: it is being restarted
             if time.monotonic() > end and state is not None:
                 raise StateError(
                     Code.NOT_READY, f"the daemon is {state}, not ready, after {timeout:g} s"
