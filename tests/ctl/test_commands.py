@@ -121,9 +121,24 @@ def test_sessions(ctl, running):
 
 
 def test_what_a_model_says_cannot_steer_a_terminal(ctl, running):
-    evil = "\x1b]0;owned\x07"
+    evil = "\x1b]0;owned\x07\x9b31m"
     running.greedy(f"hello {evil}", session="evil")
     assert "\x1b" not in ctl.run("session", "show", "evil")
+    shown = ctl.run("session", "show", "evil", "--json")
+    assert not {"\x1b", "\x9b"} & {*shown}
+    assert evil in json.loads(shown)["messages"][0]["content"]
+
+
+def test_json_is_json_in_every_encoding(ctl, running):
+    running.greedy("grün 🦜", session="wide")
+    ctl.environment["PYTHONIOENCODING"] = "latin-1"
+    shown = ctl.json("session", "show", "wide")["messages"][0]["content"]
+    assert shown == "grün 🦜"
+
+
+def test_a_chat_for_scripts_tells_errors_as_json(ctl):
+    said = ctl.run("chat", "--model", "owl", "--json", text="hello\n")
+    assert json.loads(said)["code"] == "unknown_model"
 
 
 def test_reload_and_configuration(household, ctl_of):
@@ -240,7 +255,7 @@ def typed(ctl, line):
         ("rkllmctl ask <&-", 2, "text: found nothing"),
         ("printf '\\377' | rkllmctl ask", 2, "cannot read standard input: it is no UTF-8"),
         ("rkllmctl ask \"$(printf '\\377')\"", 2, "found a text that is no UTF-8"),
-        ("printf '\\377\\n' | PYTHONIOENCODING=utf8:strict rkllmctl chat | grep 'no UTF'", 0, ""),
+        ("printf '\\377\\n' | PYTHONIOENCODING=utf8:strict rkllmctl chat", 0, "no UTF-8"),
         ("PYTHONIOENCODING=ascii rkllmctl doctor --root /nowhere", 1, ""),
     ],
 )  # fmt: skip

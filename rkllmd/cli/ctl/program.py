@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from rkllmd import __version__, errors
 from rkllmd.cli.ctl.command import Command, Context, Run
-from rkllmd.cli.ctl.screen import Screen, printable
+from rkllmd.cli.ctl.screen import Screen
 from rkllmd.cli.ctl.table import COMMANDS, GROUPS
 from rkllmd.client import Client, ConnectionLost, DaemonError, default_socket
 
@@ -57,16 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Client(options.socket) as client:
             status = _function(options.command)(Context(client, options, screen))
     except WrongUsageError as error:
-        _complain(screen, errors.Code.BAD_REQUEST, *error.args)
+        screen.complain(errors.Code.BAD_REQUEST, *error.args)
         status = WRONG_USAGE
     except DaemonError as error:
-        _complain(screen, error.code, str(error), error.hint)
+        screen.complain(error.code, str(error), error.hint)
         status = STATUSES[type(errors.from_code(error.code, ""))]
     except errors.RkllmdError as error:
-        _complain(screen, error.code, error.message, error.next_step)
+        screen.complain(error.code, error.message, error.next_step)
         status = STATUSES[type(error)]
     except ConnectionLost as error:
-        _complain(screen, "no_daemon", str(error), "`rkllmctl doctor` looks for the reason.")
+        screen.complain("no_daemon", str(error), "`rkllmctl doctor` looks for the reason.")
         status = NO_DAEMON
     except KeyboardInterrupt:
         screen.clear()
@@ -128,16 +128,6 @@ def _function(command: Command) -> Run:
     file, _, name = command.run.partition(":")
     function: Run = getattr(importlib.import_module(f"rkllmd.cli.ctl.{file}"), name)
     return function
-
-
-def _complain(screen: Screen, code: str, message: str, hint: str) -> None:
-    screen.clear()
-    if screen.as_json:
-        screen.json({"event": "error", "code": code, "message": message, "hint": hint})
-        return
-    print(f"rkllmctl: {printable(message)}", file=sys.stderr)
-    if hint:
-        print(f"          {printable(hint)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ models and clients have said is written without control characters, which could 
 also one that a pipe ends at.
 """
 
+import codecs
 import json
 import os
 import re
@@ -39,10 +40,23 @@ class Screen:
         self._coloured = self.terminal and not os.environ.get("NO_COLOR")
         self._progress = sys.stderr.isatty() and steerable and not as_json
         self._shown = False
+        # JSON has no other way to write what the caller's encoding lacks.
+        self._wide = codecs.lookup(sys.stdout.encoding).name == "utf-8"
 
     def json(self, value: Any) -> None:
         """One line of JSON."""
-        print(json.dumps(value, ensure_ascii=False), flush=True)
+        text = json.dumps(value, ensure_ascii=not self._wide)
+        print(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text), flush=True)
+
+    def complain(self, code: str, message: str, hint: str) -> None:
+        """What went wrong, and what to do next."""
+        self.clear()
+        if self.as_json:
+            self.json({"event": "error", "code": code, "message": message, "hint": hint})
+            return
+        print(f"rkllmctl: {printable(message)}", file=sys.stderr)
+        if hint:
+            print(f"          {printable(hint)}", file=sys.stderr)
 
     def line(self, text: str = "") -> None:
         """One line for people."""

@@ -81,7 +81,7 @@ class Talk:
         except KeyboardInterrupt:
             self.context.screen.line(" …")
         except DaemonError as error:
-            self.context.screen.line(f"{error} {error.hint}")
+            self.context.screen.complain(error.code, str(error), error.hint)
 
     def command(self, text: str) -> None:
         """What begins with a slash."""
