@@ -56,6 +56,11 @@ def mode(bits):
     return lambda root: (root / NODE).chmod(bits)
 
 
+def dangling(root):
+    (root / NODE).unlink()
+    (root / NODE).symlink_to("../gone")
+
+
 def unreadable(root):
     (root / LIBRARY).unlink()
     (root / LIBRARY).symlink_to("/proc/self/mem")
@@ -72,6 +77,7 @@ ILLNESSES = {
     "a silent driver": ({"sys/module/rknpu/version": None}, None, "driver", "warning", "dmesg"),
     "no device": ({NODE: None}, None, "devices", "problem", "full-upgrade"),
     "a device for its owner": ({}, mode(0o600), "devices", "problem", "udevadm"),
+    "a link without its device": ({}, dangling, "devices", "problem", "udevadm"),
     "a service that is in no group": ({"etc/group": f"{GROUP}ada\n"}, None, "groups", "problem",
                                       "usermod -aG render rkllmd"),
     "slow clocks": ({CPU: "ondemand\n"}, None, "clocks", "warning", "rkllmd-performance"),
@@ -116,6 +122,10 @@ ILLNESSES = {
                   "cache.enabled: true"),
     "a full disk": (settings(f"cache: {{free_bytes_min: {FULL}}}\n"), None, "cache folder",
                     "warning", "free space"),
+    "a cache folder that is out of reach": (
+        {CONFIG: GOOD[CONFIG].replace("cache: /cache", f"cache: /{'a' * 300}")}, None,
+        "cache folder", "warning", "paths.cache",
+    ),
 }  # fmt: skip
 ALSO = {
     "a large model on an old driver": {("driver", "warning")},

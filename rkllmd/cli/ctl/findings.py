@@ -69,7 +69,14 @@ def devices(root: Path, found: Board) -> Iterator[Finding]:
     """Whether a group may use the NPU's nodes, and the service is in it."""
     names, served = _groups(root)
     for node in found.devices:
-        status = (root / node.lstrip("/")).stat()
+        try:
+            status = (root / node.lstrip("/")).stat()
+        except OSError as error:  # a link that outlived its device, or was copied without it
+            yield Finding(
+                "devices", "problem", f"{node} cannot be looked at: {error.strerror}",
+                "udevadm control --reload && udevadm trigger",
+            )  # fmt: skip
+            continue
         group = names.get(status.st_gid, str(status.st_gid))
         if status.st_mode & 0o006 == 0o006:
             yield Finding("devices", "ok", f"{node} can be used by everybody")
@@ -224,10 +231,17 @@ def cache_folder(config: Config) -> Iterator[Finding]:
             "set cache.enabled: true, then rkllmctl reload",
         )  # fmt: skip
         return
-    if not folder.is_dir():
+    try:
+        free = shutil.disk_usage(folder).free
+    except FileNotFoundError:
         yield Finding("cache folder", "ok", f"{folder} is made when the daemon starts")
         return
-    free = shutil.disk_usage(folder).free
+    except OSError as error:
+        yield Finding(
+            "cache folder", "warning", f"{folder} cannot be looked at: {error.strerror}",
+            "sudo rkllmctl doctor, or set another paths.cache",
+        )  # fmt: skip
+        return
     reason = f"{folder}, {free >> 20} MiB are free"
     if free < config.cache.free_bytes_min:
         yield Finding(
