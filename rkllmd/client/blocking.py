@@ -47,7 +47,7 @@ class Client:
         self._numbers = itertools.count(1)
         self._inboxes: dict[int, deque[dict[str, Any]]] = {}
         self._socket: socket.socket | None = None
-        self._buffer = b""
+        self._buffer = bytearray()
         _clients.add(self)
 
     def __enter__(self) -> Self:
@@ -60,7 +60,7 @@ class Client:
         """Let the connection go; the daemon then cancels what is open. Twice does no harm."""
         if self._socket is not None:
             self._socket.close()
-        self._socket, self._buffer, self._inboxes = None, b"", {}
+        self._socket, self._buffer, self._inboxes = None, bytearray(), {}
 
     def events(self, op: str, /, **members: Any) -> Generator[dict[str, Any], None, None]:
         """Ask, and hear everything up to the final event. Leaving in the middle cancels.
@@ -213,7 +213,9 @@ class Client:
 
     def _read_line(self) -> bytes:
         assert self._socket is not None, "a request is open"
-        while b"\n" not in self._buffer:
+        searched = 0
+        while (end := self._buffer.find(b"\n", searched)) < 0:
+            searched = len(self._buffer)
             try:
                 self._socket.settimeout(self.timeout_s)
                 received = self._socket.recv(RECEIVE_BYTES)
@@ -224,7 +226,8 @@ class Client:
                 self.close()
                 raise ConnectionLost("the daemon has left in the middle of an answer")
             self._buffer += received
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return line
 
 

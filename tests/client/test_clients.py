@@ -198,6 +198,26 @@ def test_a_daemon_that_hangs_is_waited_for_no_longer_than_was_said(tmp_path):
             client.call("ping")
 
 
+def test_a_long_reply_in_many_pieces_and_short_ones_in_one(tmp_path):
+    texts = ("a" * (8 << 20), "b")
+    told = [{"id": 1, "event": "delta", "text": text} for text in texts]
+    told.append({"id": 1, "event": "ok", "final": True})
+    with socket.socket(socket.AF_UNIX) as listening, Client(tmp_path / "socket") as client:
+        listening.bind(str(tmp_path / "socket"))
+        listening.listen()
+
+        def tell():
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"".join(json.dumps(one).encode() + b"\n" for one in told))
+
+        telling = threading.Thread(target=tell)
+        telling.start()
+        assert list(client.events("embed")) == told
+        telling.join()
+
+
 def test_leaving_waits_no_longer_for_a_daemon_that_hangs(tmp_path, monkeypatch):
     monkeypatch.setattr(blocking, "CANCEL_SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX) as listening, Client(tmp_path / "socket") as client:
