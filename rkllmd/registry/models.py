@@ -100,8 +100,11 @@ def read_model(folder: Path) -> ModelEntry:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether a models folder is there, and every folder in it can be looked into."""
-    below = (folder / name for name in _names(folder, []))
+    """Whether a models folder is there, and every folder that may be a model's can be looked into.
+
+    A disk's own `lost+found` is closed to us and no model.
+    """
+    below = (folder / name for name in _names(folder, []) if is_name(name))
     return all(map(is_open, (folder, *filter(may_be_folder, below))))
 
 

@@ -234,6 +234,12 @@ def test_what_lies_in_a_closed_folder_may_be_a_model(open_folder: Path) -> None:
     assert look(models).complete
 
 
+def test_a_disks_own_closed_folder_is_no_model(open_folder: Path) -> None:
+    (open_folder / "lost+found").mkdir(mode=0o700)
+    with without_rights():
+        assert look(open_folder).complete
+
+
 def test_a_scan_again_hashes_only_what_changed(
     models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
