@@ -21,7 +21,9 @@ from itertools import pairwise
 
 SPACED_SHARE = 0.4
 """The share of the merges that put a space before a word's first token."""
-SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>")
+FRAME = ('{"name": "', '", "arguments": {"', '", "arguments": {}}')
+"""What every call has alike: a token each, so that a name stands right before its arguments."""
+SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", *FRAME)
 CONTROL = SPECIAL[:3]
 END_OF_TURN = "<|im_end|>"
 

@@ -1,8 +1,12 @@
 """How a conversation becomes text: ChatML, with the tools as signatures in the system turn.
 
 `TEMPLATE` goes into the model file; `render_*` are the same in Python, because the corpus needs the
-pieces apart (a test compares the two). A tool is one line, `name(argument: type, other?: a|b): What
-it does.`, much shorter than its JSON schema, and a call is
+pieces apart (a test compares the two). A tool is one line, what it does and then the pattern of its
+call, much shorter than its JSON schema:
+
+    Sets a timer. {"name": "set_timer", "arguments": {"minutes": integer, "label": string?}}
+
+A call is a copy of that pattern with values in it, so that a small model finds its way by copying:
 
     <tool_call>
     {"name": "set_timer", "arguments": {"minutes": 12}}
@@ -26,20 +30,22 @@ TEMPLATE = """\
 {{- ('\\n\\n' if start else '') + 'Tools:' -}}
 {%- for tool in tools -%}
 {%- set f = tool['function'] if tool['function'] is defined else tool -%}
-{{- '\\n' + f['name'] + '(' -}}
+{{- '\\n' -}}
+{%- if f['description'] is defined and f['description'] -%}
+{{- f['description'] + ' ' -}}
+{%- endif -%}
+{{- '{"name": "' + f['name'] + '", "arguments": {' -}}
 {%- set required = f['parameters']['required'] if f['parameters'] is defined \
 and f['parameters']['required'] is defined else [] -%}
 {%- if f['parameters'] is defined and f['parameters']['properties'] is defined -%}
 {%- for name, p in f['parameters']['properties'].items() -%}
-{{- (', ' if not loop.first else '') + name + ('' if name in required else '?') + ': ' -}}
+{{- (', "' if not loop.first else '"') + name + '": ' -}}
 {{- p['enum'] | join('|') if p['enum'] is defined \
 else (p['type'] if p['type'] is defined else 'any') -}}
+{{- '' if name in required else '?' -}}
 {%- endfor -%}
 {%- endif -%}
-{{- ')' -}}
-{%- if f['description'] is defined and f['description'] -%}
-{{- ': ' + f['description'] -}}
-{%- endif -%}
+{{- '}}' -}}
 {%- endfor -%}
 {%- endif -%}
 {{- '<|im_end|>\\n' -}}
@@ -91,10 +97,11 @@ class Tool:
 
     def line(self) -> str:
         arguments = ", ".join(
-            f"{a.name}{'' if a.required else '?'}: {'|'.join(a.choices) or a.kind}"
+            f'"{a.name}": {"|".join(a.choices) or a.kind}{"" if a.required else "?"}'
             for a in self.arguments
         )
-        return f"{self.name}({arguments})" + (f": {self.description}" if self.description else "")
+        pattern = f'{{"name": "{self.name}", "arguments": {{{arguments}}}}}'
+        return f"{self.description} {pattern}" if self.description else pattern
 
     def schema(self) -> dict[str, Any]:
         """The tool as a client of the OpenAI API would send it."""

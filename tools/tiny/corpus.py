@@ -30,24 +30,24 @@ from .toolbox import draw_tools
 from .words import Words
 
 TALKING: dict[Callable[[Scene], list[Message]], float] = {
-    talk.small_talk: 3.0,
+    talk.small_talk: 2.4,
     talk.own_name: 2.4,
     talk.who_are_you: 1.0,
     talk.is_your_name: 0.5,
     talk.user_name: 1.4,
     talk.told_name: 0.6,
     talk.joke: 1.2,
-    talk.small_sum: 3.0,
+    talk.small_sum: 2.4,
     talk.unit: 1.2,
     talk.unknown: 1.0,
     talk.absent: 0.9,
     talk.repeat: 0.8,
     home.time_now: 2.0,
-    home.date_now: 1.5,
+    home.date_now: 2.0,
     weather.weather_now: 1.2,
-    home.which_rooms: 1.0,
-    home.is_room: 1.0,
-    home.a_fact: 7.0,
+    home.which_rooms: 2.0,
+    home.is_room: 1.4,
+    home.a_fact: 8.0,
     devices.cannot: 1.2,
     devices.odd: 0.3,
 }
@@ -144,11 +144,11 @@ def draw_sample(seed: str, split: Split, size: str = "", branches: int = 0) -> S
     rng = random.Random(seed)
     size = size or rng.choices([s for s, _ in SIZES], [w for _, w in SIZES])[0]
     scene = draw_scene(rng, split, size)
-    if rng.random() < 0.65:
-        draw_tools(scene, {"short": 2, "huge": 6}.get(size, 3))
+    if rng.random() < 0.72:
+        draw_tools(scene, {"huge": 7}.get(size, 4))
     branches = (
         branches
-        or {"none": 4, "short": 5, "medium": 7, "long": 10, "huge": 12, "household": 12}[size]
+        or {"none": 4, "short": 6, "medium": 8, "long": 12, "huge": 14, "household": 14}[size]
     )
     return Sample(scene.system, scene.tools, [draw_branch(scene) for _ in range(branches)])
 
@@ -163,9 +163,12 @@ def draw_branch(scene: Scene) -> list[Message]:
 
 def draw_exchange(scene: Scene) -> list[Message]:
     rng = scene.rng
-    if scene.concepts and rng.random() < 0.65:
+    dice = rng.random()
+    if scene.concepts and dice < 0.6:
         concept = rng.choice(list(scene.concepts))
         return WITH_TOOLS.get(concept, devices.odd)(scene)
+    if scene.concepts and dice < 0.68:
+        return devices.cannot(scene)
     kind = rng.choices(list(TALKING), list(TALKING.values()))[0]
     if lacks(scene, kind) and rng.random() < 0.7:
         return draw_exchange(scene)

@@ -297,7 +297,7 @@ def play(s: Scene) -> list[Message]:
     title = (
         s.rng.choice(GENRES)
         if s.rng.random() < 0.35
-        else " ".join(w.invented() for _ in range(s.rng.choice((1, 1, 2))))
+        else " ".join(w.word() for _ in range(s.rng.choice((1, 1, 2))))
     )
     values = {"title": title}
     where = ""

@@ -14,6 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from .bpe import END_OF_TURN
 from .chat import ANSWER_OPENING, Expect, render_message
 from .corpus import Sample, draw_sample
 from .phrases import Split
@@ -87,7 +88,7 @@ def training_turns(seed: str, count: int) -> set[str]:
     }
 
 
-def check_disjoint(items: list[Item], seed: str = "1:0:short") -> int:
+def check_disjoint(items: list[Item], seed: str = "1:corpus") -> int:
     """Fail when an item is also in the training set; the number of training prompts compared."""
     known = training_turns(seed, TRAINING_SAMPLES_COMPARED)
     shared = [item for item in items if item.prompt in known]
@@ -167,16 +168,14 @@ def valid_call(item: Item, text: str) -> bool:
     call = parse_call(text)
     if call is None or not isinstance(call[1], dict):
         return False
-    line = re.search(rf"^{re.escape(call[0])}\((.*?)\)(?::|$)", item.prompt, re.MULTILINE)
+    start = f'{{"name": "{call[0]}", "arguments": {{'
+    listed = item.prompt.replace(END_OF_TURN, "\n")
+    line = re.search(re.escape(start) + r"(.*)\}\}$", listed, re.MULTILINE)
     if line is None:
         return False
-    listed = {part.split(":")[0].rstrip("?") for part in line[1].split(", ") if part}
-    needed = {
-        part.split(":")[0]
-        for part in line[1].split(", ")
-        if part and not part.split(":")[0].endswith("?")
-    }
-    return needed <= set(call[1]) <= listed
+    types = dict(re.findall(r'"([^"]*)": ([^,]*)', line[1]))
+    needed = {name for name, kind in types.items() if not kind.endswith("?")}
+    return needed <= set(call[1]) <= set(types)
 
 
 def count_equal(items: list[Item], first: Runner, second: Runner) -> int:

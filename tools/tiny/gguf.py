@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from rkllmd.engine.tiny.gguf import open_gguf
 from tools.gguf_write import F16, Floats, write_gguf
 
 from .bpe import CONTROL, SPECIAL, Tokenizer
 from .chat import TEMPLATE
-from .model import Shape
+from .model import Shape, TinyLlama
 
 NORMAL_TOKEN, CONTROL_TOKEN, USER_TOKEN = 1, 3, 4
 MOSTLY_F16 = 1
@@ -57,3 +60,16 @@ def metadata(shape: Shape, tokenizer: Tokenizer) -> dict[str, Any]:
 def write_model(path: Path, shape: Shape, weights: dict[str, Floats], tokenizer: Tokenizer) -> None:
     """Write the whole file: matrices in half precision, gains in single."""
     write_gguf(path, metadata(shape, tokenizer), weights, F16)
+
+
+def read_model(path: Path) -> tuple[TinyLlama, Tokenizer]:
+    """A model of our shape, to be trained on."""
+    model = TinyLlama(Shape())
+    with open_gguf(path) as file:
+        merges = [tuple(pair.split(" ")) for pair in file.metadata["tokenizer.ggml.merges"]]
+        weights = {
+            name: torch.tensor(file.tensor(name, *weight.shape))
+            for name, weight in model.state_dict().items()
+        }
+    model.load_state_dict(weights)
+    return model, Tokenizer([(first, second) for first, second in merges])

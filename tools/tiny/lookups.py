@@ -172,7 +172,7 @@ def event(s: Scene) -> Fact:
 
 
 def colour(s: Scene) -> Fact:
-    v = s.rng.choice(COLOURS) if s.rng.random() < 0.7 else s.words.invented()
+    v = s.rng.choice(COLOURS) if s.rng.random() < 0.7 else s.words.word()
     said = (
         "The colour of the {subject} is {v}.|The {subject} is {v} in colour.|The {subject} "
         "has the colour {v}."
@@ -233,8 +233,8 @@ def lamp(s: Scene) -> Fact:
 
 
 def anything(s: Scene) -> Fact:
-    k = s.words.invented()
-    v = s.words.code() if s.rng.random() < 0.4 else s.words.invented()
+    k = s.words.word()
+    v = s.words.code() if s.rng.random() < 0.4 else s.words.word()
     said = "The {subject} is {v}.|{subject}: {v}|The (name|value|number) of the {subject} is {v}."
     asked = (WHAT_IS + " the {subject}", "(What about|How about|Tell me about|And) the {subject}")
     return fact(s, said, asked, "The {subject} is {v}.", subject=k, K=k.capitalize(), v=v)

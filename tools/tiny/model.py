@@ -9,10 +9,14 @@ learn."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+LOOKING_TOGETHER = 256
+"""So many tokens compute their attention at once: what comes after them costs nothing."""
 
 
 @dataclass(frozen=True)
@@ -62,28 +66,37 @@ class Block(nn.Module):
         self.ffn_up = nn.Linear(width, inner, bias=False)
         self.ffn_down = nn.Linear(inner, width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
-        x = x + self.attend(self.attn_norm(x), cos, sin, mask)
+    def forward(self, x: Tensor, turns: Tensor, mask: Tensor) -> Tensor:
+        return self.think(x + self.attend(self.attn_norm(x), turns, mask))
+
+    def think(self, x: Tensor) -> Tensor:
         y = self.ffn_norm(x)
         return x + self.ffn_down(functional.silu(self.ffn_gate(y)) * self.ffn_up(y))
 
-    def attend(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
+    def attend(self, x: Tensor, turns: Tensor, mask: Tensor) -> Tensor:
         rows, length, width = x.shape
         split = (rows, length, self.heads, width // self.heads)
-        q = rotate(self.attn_q(x).view(split), cos, sin).transpose(1, 2)
-        k = rotate(self.attn_k(x).view(split), cos, sin).transpose(1, 2)
+        q = rotate(self.attn_q(x).view(split), turns).transpose(1, 2)
+        k = rotate(self.attn_k(x).view(split), turns).transpose(1, 2)
         v = self.attn_v(x).view(split).transpose(1, 2)
-        if mask is not None:
-            mask = mask.to(q.dtype)
-        y = functional.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None)
+        q = q * q.shape[-1] ** -0.5
+        parts = [
+            look(q[:, :, start:end], k[:, :, :end], v[:, :, :end], mask[:, :, start:end, :end])
+            for start, end in pairwise([*range(0, length, LOOKING_TOGETHER), length])
+        ]
+        y = torch.cat(parts, dim=2)
         return self.attn_output(y.transpose(1, 2).reshape(rows, length, width))
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def look(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """What some tokens take from those up to the last of them."""
+    return (q @ k.transpose(-2, -1) + mask.to(q.dtype)).softmax(-1).to(v.dtype) @ v
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """Turn each pair (x0, x1), (x2, x3), … of every head by its position's angle."""
-    even, odd = x[..., 0::2], x[..., 1::2]
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    return turned.flatten(-2).to(x.dtype)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x.dtype)
 
 
 class TinyLlama(nn.Module):
@@ -96,8 +109,7 @@ class TinyLlama(nn.Module):
         self.blk = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.output_norm = Norm(shape.width, shape.norm_epsilon)
         angles = rope_angles(shape)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        self.register_buffer("turns", torch.polar(torch.ones_like(angles), angles), False)
         self.start_values()
 
     def start_values(self) -> None:
@@ -109,14 +121,15 @@ class TinyLlama(nn.Module):
                     last = name.startswith(("attn_output", "ffn_down"))
                     nn.init.normal_(weight, std=0.0 if last else deviation)
 
-    def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """The final state of every token, normed; `logits` turns chosen ones into scores."""
-        cos = self.cos[positions].unsqueeze(-2)
-        sin = self.sin[positions].unsqueeze(-2)
+    def forward(self, tokens: Tensor, positions: Tensor, mask: Tensor, chosen: Tensor) -> Tensor:
+        """The final states of the chosen tokens, normed; `logits` turns them into scores."""
+        turns = self.turns[positions].unsqueeze(-2)
         x = self.token_embd(tokens)
-        for block in self.blk:
-            x = block(x, cos, sin, mask)
-        return self.output_norm(x)
+        *blocks, last = self.blk
+        for block in blocks:
+            x = block(x, turns, mask)
+        x = x + last.attend(last.attn_norm(x), turns, mask)
+        return self.output_norm(last.think(x[chosen]))
 
     def logits(self, states: Tensor) -> Tensor:
         return states @ self.token_embd.weight.to(states.dtype).T

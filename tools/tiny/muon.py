@@ -1,8 +1,8 @@
 """Muon: momentum whose step is made orthogonal, for the matrices of the network.
 
-Each update is brought near to an orthogonal matrix by five Newton-Schulz steps. Matrices of the
+Each update is brought near to an orthogonal matrix by four Newton-Schulz steps. Matrices of the
 same size are stepped together as one stack, which makes it cheap on a CPU; on one with bfloat16
-instructions half precision makes it cheaper still, and five steps are coarse enough not to mind."""
+instructions half precision makes it cheaper still, and four steps are coarse enough not to mind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-STEPS = 5
+STEPS = 4
 
 
 def orthogonalise(stack: Tensor) -> Tensor:

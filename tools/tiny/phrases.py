@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from zlib import crc32
@@ -50,6 +51,11 @@ def tidy(text: str) -> str:
     return re.sub(" +([.,;:!?]|$)", r"\1", re.sub(" +", " ", text)).strip(" ")
 
 
+def single_spaced(text: str) -> str:
+    """The text without the double spaces that empty slots leave behind."""
+    return re.sub(" +", " ", text)
+
+
 def expand_sequence(grammar: str, at: int) -> tuple[list[str], int]:
     """Expand from `at` to the end, a bar or a closing parenthesis."""
     texts = [""]
@@ -77,16 +83,46 @@ def expand_choice(grammar: str, at: int) -> tuple[list[str], int]:
             return choices, at
 
 
+Sides = tuple[tuple[str, ...], tuple[str, ...]]
+"""What is for training, and what is held out."""
+
+
 @cache
-def divided(grammar: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The sentences for training and those held out; a short grammar has none to spare."""
+def divided(grammar: str) -> Sides:
+    """The sentences for training and those held out; a short grammar has none to spare.
+
+    What is held out is a new sentence of known words: each of its words stays in several sentences
+    of the training side, as far as the grammar has such sentences."""
     texts = expand(grammar)
     if len(texts) < 3:
         return texts, texts
     count = max(1, len(texts) // HELD_SHARE)
     ranked = sorted(texts, key=lambda text: crc32(text.encode()))
-    held = tuple([text for text in ranked if text not in NEVER_HELD][:count])
-    return tuple(text for text in texts if text not in held), held
+    ranked = [text for text in ranked if text not in NEVER_HELD]
+    known = Counter(word for text in texts for word in words(text))
+    held: list[str] = []
+    for others in (KNOWN_FROM, 2, 1, 0):
+        for text in ranked:
+            if len(held) < count and text not in held and spared(text, known, others):
+                held.append(text)
+                known.subtract(words(text))
+        if held:
+            break
+    return tuple(text for text in texts if text not in held), tuple(held)
+
+
+KNOWN_FROM = 4
+"""In so many training sentences of its grammar is a word of a held-out one, where there are any."""
+
+
+def words(text: str) -> set[str]:
+    """The words of a sentence or of a tool's name."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z']+|{\w+}", text)}
+
+
+def spared(text: str, known: Counter[str], others: int) -> bool:
+    """Whether each word of a text stays in so many others."""
+    return all(known[word] > others for word in words(text))
 
 
 ENDINGS = (" then", " now", " again")
@@ -94,12 +130,15 @@ ENDINGS = (" then", " now", " again")
 
 
 @cache
-def asked(grammar: str) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]:
-    """The wishes of a grammar for training and those held out; of each, those without an ending."""
-    sides = divided(f"({grammar})(|{'|'.join(ENDINGS)})")
-    plain = (tuple(text for text in side if not text.endswith(ENDINGS)) for side in sides)
-    training, held = plain
-    return (training or sides[0], held or sides[1]), sides
+def asked(grammar: str) -> tuple[Sides, Sides]:
+    """The wishes of a grammar for training and those held out: the plain ones, and all."""
+    training, held = divided(grammar)
+    ended = [text + ending for text in expand(grammar) for ending in ENDINGS]
+    held_ended = tuple(text for text in ended if crc32(text.encode()) % HELD_SHARE == 0)
+    if training == held:
+        held = held_ended or tuple(ended)
+    kept = tuple(text for text in ended if text not in held_ended and text not in held)
+    return (training, held), (training + kept, held + held_ended)
 
 
 @dataclass(frozen=True)
@@ -110,13 +149,13 @@ class Split:
 
     def phrase(self, rng: random.Random, *grammars: str, **slots: str) -> str:
         """One sentence of this side from one of the grammars, its slots filled."""
-        return rng.choice(divided(rng.choice(grammars))[self.held]).format(**slots)
+        return single_spaced(rng.choice(divided(rng.choice(grammars))[self.held]).format(**slots))
 
     def wish(self, rng: random.Random, *grammars: str, **slots: str) -> str:
         """What a user asks for, mostly without an ending."""
         plain, all_of_them = asked(rng.choice(grammars))
         side = (plain if rng.random() < 0.65 else all_of_them)[self.held]
-        return rng.choice(side).format(**slots)
+        return single_spaced(rng.choice(side).format(**slots))
 
     def owns(self, word: str) -> bool:
         """Whether an invented word belongs to this side."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .bpe import Tokenizer, byte_letters
 from .model import Block, TinyLlama
 
 FAST_PAIRS = 8
@@ -36,12 +37,13 @@ COPYING = 0.16
 
 
 @torch.no_grad()
-def prepare_copying(model: TinyLlama) -> None:
+def prepare_copying(model: TinyLlama, tokenizer: Tokenizer) -> None:
     """Put the copying heads into a freshly drawn model."""
     width, head = model.shape.width, model.shape.head_width
     slow = head - 2 * FIRST_SLOW_PAIR
     basis = torch.linalg.qr(torch.randn(width - 1, width - 1))[0]
     basis = torch.cat((torch.zeros(1, width - 1), basis))
+    relate(model.token_embd.weight, tokenizer)
     model.token_embd.weight[:, 0] = SHARED
     first, second = model.blk[0], model.blk[1]
     assert isinstance(first, Block)
@@ -55,6 +57,25 @@ def prepare_copying(model: TinyLlama) -> None:
         look_up(second, number, seen, written[0], drawn_copy(width, head))
     both = (seen + written[0] @ turned, written[0] + written[1] @ turned)
     look_up(second, 2, *both, drawn_copy(width, head))
+
+
+def relate(embeddings: Tensor, tokenizer: Tokenizer) -> None:
+    """Let a token behind a space, or with a capital, be the bare token and a difference.
+
+    A word copied from behind a space to between quotes is then the same move for every word."""
+    space = byte_letters()[32]
+    behind, capital = torch.randn(2, embeddings.shape[1]) * 0.04
+    for number, token in enumerate(tokenizer.tokens):
+        bare = token.removeprefix(space)
+        difference = torch.zeros_like(behind)
+        if bare != token and bare:
+            difference = difference + behind
+        if bare[:1].isupper() and bare.lower() in tokenizer.numbers:
+            bare, difference = bare.lower(), difference + capital
+        if bare != token and bare in tokenizer.numbers:
+            embeddings[number] = 0.7 * (
+                embeddings[number] * 0.4 + embeddings[tokenizer.numbers[bare]] + difference
+            )
 
 
 def drawn_copy(width: int, head: int) -> Tensor:

@@ -539,7 +539,7 @@ def repeat(s: Scene) -> list[Message]:
     """Words to be said again, which no memory can know."""
     w = s.words
     count = s.rng.randrange(1, 5)
-    text = " ".join(w.invented() if s.rng.random() < 0.7 else w.food() for _ in range(count))
+    text = " ".join(w.word() if s.rng.random() < 0.8 else w.food() for _ in range(count))
     asked = s.split.phrase(
         s.rng,
         "(Repeat|Say|Repeat after me|Say after me|Please say|Please repeat): {text}",

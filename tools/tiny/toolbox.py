@@ -228,7 +228,7 @@ def draw_tool(s: Scene, concept: str) -> tuple[Tool, dict[str, str]]:
             continue
         called = choose(s.rng, names)
         if only_text and s.rng.random() < 0.15:
-            called = s.words.invented()
+            called = s.words.word()
         if called in roles.values():
             continue
         roles[role] = called
@@ -249,9 +249,9 @@ def draw_name(s: Scene, grammar: str) -> str:
     name = s.split.phrase(s.rng, grammar)
     dice = s.rng.random()
     if dice < 0.2:
-        return f"{s.words.invented()}_{name}"
+        return f"{s.words.word()}_{name}"
     if dice < 0.35:
-        return f"{name}_{s.words.invented()}"
+        return f"{name}_{s.words.word()}"
     return name
 
 
@@ -330,7 +330,7 @@ OBJECTS = spaced(
 def add_odd_tool(s: Scene) -> None:
     """A tool for something unusual: often its verb or its object is a made-up word."""
     verb = s.rng.choice(VERBS) if s.rng.random() < 0.6 else s.words.invented()
-    thing = s.rng.choice(OBJECTS) if s.rng.random() < 0.5 else s.words.invented()
+    thing = s.rng.choice(OBJECTS) if s.rng.random() < 0.5 else s.words.word()
     name = s.rng.choice(
         (f"{verb}_{thing}", f"{thing}_{verb}", f"{verb}_{thing}", f"{verb}{thing.capitalize()}")
     )

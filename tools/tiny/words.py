@@ -6,6 +6,7 @@ list; invented words are divided by checksum (`Split.owns`)."""
 from __future__ import annotations
 
 import random
+from functools import cache
 
 from .phrases import Split
 
@@ -55,7 +56,7 @@ THINGS = commas(
     "water valve,tea pot,scarf,notebook,red box"
 )
 THINGS_HELD = commas(
-    "screwdriver,lantern,picnic basket,stapler,kite,wrench,sleeping bag,violin,blue box,map"
+    "screwdriver,lantern,picnic basket,stapler,kite,wrench,sleeping bag,violin,blue box"
 )
 PLACES = commas(
     "under the mat,in the drawer,behind the door,on the top shelf,in the cupboard,next to "
@@ -97,6 +98,47 @@ SKIES = commas(
     "sunny,cloudy,light rain,heavy rain,snow,fog,clear,windy,partly "
     "cloudy,thunderstorms,drizzle,overcast,showers,hail"
 )
+NOUNS = spaced(
+    "acorn anchor ankle anvil apron arch armchair arrow atlas axe badge bag bakery ball bamboo "
+    "banner barn barrel basin basket bath beach beacon beam bear bed beetle bell belt bench "
+    "berry bicycle bird biscuit blade block boat bolt bone bonnet book boot bottle bowl box "
+    "bracelet branch brass brick bridge broom brush bubble bucket buckle bulb bull bundle bush "
+    "button cabin cable cactus cage camel canal candle canoe canvas cap cape card cardigan "
+    "carpet carriage castle cave cedar ceiling chain chair chalk chapel chart chimney chisel "
+    "church cider cigar circle cliff cloak cloth cloud clover coal coast cobra coconut coffin "
+    "coin collar comb comet compass copper coral cork corner cotton couch crab cradle crane "
+    "crate crayon crown crystal cube cup curry cushion cycle dagger dairy deck deer desert "
+    "diamond dinosaur dish dock doll dolphin donkey dragon dress drum duck dune eagle easel "
+    "elbow elephant engine envelope falcon fan farm feather fence ferry fiddle field finger "
+    "flag flame flannel flask fleece flute forest fork fort fossil fountain fox frame freezer "
+    "frog fruit fudge funnel gallery gate gem ghost giraffe glacier globe glove goat goose gown "
+    "grape grass gravel grill guitarist gum gutter hall hamper handle harbour harp hat hawk "
+    "heater hedge helmet herb heron hill hinge hoe hook horn hose hotel hut igloo ink island "
+    "ivory jacket jar jeep jelly jewel jigsaw jug jungle kayak kennel kettle kiosk kitten knife "
+    "knot label lace lagoon lake lamb lane larder laser lawn leaf leather ledge lemonade lens "
+    "lettuce lever lid lily lime lion lizard lobby lock locker log loom lorry lunchbox magnet "
+    "mailbox mango mantle maple marble mask mast meadow medal melon mill mint mirror mitten "
+    "monkey moon moose mop mosaic moss moth motor mountain mud muffin mug museum mushroom "
+    "napkin necklace needle nest net nettle nickel nut oak oar oasis ocean olive onyx orchard "
+    "organ ostrich otter owl ox paddle padlock palace palm pan panel panther paper parcel park "
+    "parsley path peach peacock peanut pebble pedal pen pencil penguin pepper petal pie pigeon "
+    "pillow pin pine pipe pistol pitcher plank plate plough plum pocket poem pole pond poppy "
+    "port post pot powder pudding pump pumpkin puppet purse puzzle pyramid quarry quilt rack "
+    "radar radish raft rail rake ranch raven razor reef ribbon ring river robe rock rocket rod "
+    "roof rope rose rudder rug ruler saddle sail salad salmon sand sandal satchel sauce saucer "
+    "sausage saw scale scissors scooter screen screw seal seat seed shadow shark shawl sheep "
+    "shell shelter shield ship shirt shoe shovel shrimp sickle signal silk sink skate skirt "
+    "slate sled slipper smoke snail sock soda soup spade spark sphere spider spire sponge spoon "
+    "spring squirrel stable staff stamp star statue stem stone stool stove straw stream string "
+    "studio stump summit sun swan sweater swing sword syrup table tablet tank tape tapestry "
+    "target tart temple thimble thistle thorn thread throne thumb ticket tiger tile timber "
+    "toast tomb tool tower toy track tractor trail tray trench trolley trophy trumpet trunk "
+    "tulip tunnel turban turkey turnip turtle twig valley van vase vault veil velvet vest "
+    "village vine vinegar wagon waist wallet walnut walrus wand wasp watch waterfall wax weasel "
+    "web wheat wheel whisk whistle wick wig window wine wing wire wolf wood wool wreath yacht "
+    "yard zebra zipper"
+)
+"""Words of all kinds, for anything; one in seven is held out."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = spaced(
     "January February March April May June July August September October November December"
@@ -111,6 +153,14 @@ ONSETS = commas(
 )
 VOWELS = commas("a,e,i,o,u,a,e,i,o,u,ai,ea,ee,ia,oa,oo,ou")
 ENDS = commas(",,,l,n,r,s,t,m,x,k,p,ck,ld,nd,rt,sk,th,zz,v,g,b")
+
+
+@cache
+def owned_nouns(held: bool) -> list[str]:  # noqa: FBT001
+    """The nouns of one side, none of which is in a list of its own that is held out."""
+    lists = (NAMES_HELD, ROOMS_HELD, THINGS_HELD, PLACES_HELD, FOODS_HELD)
+    listed_words = {word for held_list in lists for text in held_list for word in text.split()}
+    return [word for word in NOUNS if Split(held).owns(word) and word not in listed_words]
 
 
 class Words:
@@ -135,6 +185,14 @@ class Words:
             if 3 <= len(word) <= 11 and self.split.owns(word):
                 return word
 
+    def noun(self) -> str:
+        """A real word."""
+        return self.rng.choice(owned_nouns(self.split.held))
+
+    def word(self) -> str:
+        """A real word or an invented one."""
+        return self.noun() if self.rng.random() < 0.4 else self.invented()
+
     def name(self) -> str:
         if self.rng.random() < 0.3:
             return self.known(NAMES, NAMES_HELD)
@@ -142,13 +200,11 @@ class Words:
 
     def room(self) -> str:
         dice = self.rng.random()
-        if dice < 0.4:
+        if dice < 0.35:
             return self.known(ROOMS, ROOMS_HELD)
-        if dice < 0.5:
+        if dice < 0.45:
             return f"{self.name()}'s room"
-        if dice < 0.75:
-            return f"{self.invented()} room"
-        return self.invented()
+        return f"{self.word()} room" if dice < 0.7 else self.word()
 
     def rooms(self, count: int) -> list[str]:
         """Different rooms, none of which contains another."""
@@ -160,20 +216,20 @@ class Words:
         return found
 
     def thing(self) -> str:
-        if self.rng.random() < 0.45:
+        if self.rng.random() < 0.4:
             return self.known(THINGS, THINGS_HELD)
-        return self.invented()
+        return self.word()
 
     def place(self) -> str:
         if self.rng.random() < 0.5:
             return self.known(PLACES, PLACES_HELD)
         spot = self.rng.choice(("in the", "under the", "behind the", "on the", "next to the"))
-        return f"{spot} {self.invented()}"
+        return f"{spot} {self.word()}"
 
     def food(self) -> str:
-        if self.rng.random() < 0.5:
+        if self.rng.random() < 0.4:
             return self.known(FOODS, FOODS_HELD)
-        return self.invented()
+        return self.word()
 
     def town(self) -> str:
         return self.invented().capitalize()
@@ -183,11 +239,11 @@ class Words:
         rng = self.rng
         shape = rng.randrange(4)
         if shape == 0:
-            return f"{self.invented()}-{rng.randrange(10, 1000)}"
+            return f"{self.word()}-{rng.randrange(10, 10000)}"
         if shape == 1:
             return f"{self.invented().capitalize()}{rng.randrange(10, 10000)}"
         if shape == 2:
-            return f"{self.invented()} {self.invented()}"
+            return f"{self.word()} {self.word()}"
         return "".join(rng.choice("0123456789") for _ in range(rng.randrange(4, 8)))
 
     def digits(self) -> str:
