@@ -142,6 +142,7 @@ def light(s: Scene) -> list[Message]:
     grammars = (
         "(Turn|Switch|Put) {state} the (light|lights|lamp) in the {room}",
         "(Turn|Switch|Put) the {room} (light|lights|lamp) {state}",
+        "(Turn|Switch|Put) {state} the {room} (light|lights|lamp)",
         "(Turn|Switch|Put) the (light|lights) in the {room} {state}",
         (
             "({room} (light|lights) {state}|(Light|Lights) {state} in the {room}|(Can|Could|"

@@ -31,6 +31,7 @@ NEVER_HELD = frozenset(
             "Turn {state} the lights in the {room}",
         ),
         *("Turn the {room} light {state}", "Turn the light in the {room} {state}"),
+        *("Turn {state} the {room} light", "Repeat: {text}"),
         *("Switch {state} the light in the {room}", "Switch the {room} light {state}"),
         *("Set a timer for {n} {m}", "Set a {n} minute timer", "Which rooms are there"),
     )

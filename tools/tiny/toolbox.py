@@ -241,17 +241,24 @@ def draw_tool(s: Scene, concept: str) -> tuple[Tool, dict[str, str]]:
     elif order < 0.5:
         s.rng.shuffle(arguments)
     about = choose(s.rng, description) if s.rng.random() < 0.95 else ""
-    return Tool(draw_name(s, name), about, tuple(arguments)), roles
+    return Tool(draw_name(s, name, described=bool(about)), about, tuple(arguments)), roles
 
 
-def draw_name(s: Scene, grammar: str) -> str:
-    """A tool's name: often with an invented word in it, so that it has to be read from the list."""
+def draw_name(s: Scene, grammar: str, *, described: bool) -> str:
+    """A tool's name: often with invented words, so that it has to be read from the list.
+
+    Where there is a description, the name may even be of nothing else."""
     name = s.split.phrase(s.rng, grammar)
     dice = s.rng.random()
     if dice < 0.2:
-        return f"{s.words.word()}_{name}"
-    if dice < 0.35:
-        return f"{name}_{s.words.word()}"
+        name = f"{s.words.word()}_{name}"
+    elif dice < 0.35:
+        name = f"{name}_{s.words.word()}"
+    elif dice < 0.5 and described:
+        name = f"{s.words.word()}_{s.words.word()}"
+    if s.rng.random() < 0.15:
+        first, *others = name.split("_")
+        name = first + "".join(part[:1].upper() + part[1:] for part in others)
     return name
 
 

@@ -37,7 +37,8 @@ DECAY = 0.85
 GOING_ON = 0.6
 """How much of the schedule lies behind a model that is trained on."""
 CHOICE_WEIGHT = 8.0
-"""How much more the first token of a tool's name counts than another: there a tool is chosen."""
+"""How much more the first token of a tool's name, and of its first argument's, counts than another:
+there a tool is chosen."""
 REPORT_STEPS = 25
 KEEP_SECONDS = 180.0
 
@@ -60,7 +61,7 @@ class Trainer:
 
     def __init__(self, model: TinyLlama, tokenizer: Tokenizer, threads: int) -> None:
         self.model = model
-        self.before_choice = tokenizer.numbers[FRAME[0]]
+        self.before_choice = torch.tensor([tokenizer.numbers[frame] for frame in FRAME[:2]])
         self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
         self.parameters = list(model.parameters())
         self.muons = [
@@ -89,7 +90,7 @@ class Trainer:
             states = self.model(batch.tokens, batch.positions, batch.mask, chosen)
             logits = self.model.logits(states)
         losses = functional.cross_entropy(logits.float(), targets, reduction="none")
-        choices = batch.tokens[chosen] == self.before_choice
+        choices = torch.isin(batch.tokens[chosen], self.before_choice)
         loss = (losses + (CHOICE_WEIGHT - 1) * losses * choices).sum() / learned
         gradients = list(torch.autograd.grad(loss, self.parameters))
         return gradients, loss.item(), int((logits.argmax(-1) == targets).sum())
