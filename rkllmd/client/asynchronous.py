@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import Any, Self
 
-from rkllmd.client import lines
 from rkllmd.client.connecting import default_socket, pauses
+from rkllmd.client.lines import read_event, request_line
 from rkllmd.client.problems import ConnectionLost, daemon_error
 
 LINE_BYTES_MAX = 64 << 20
@@ -57,7 +57,7 @@ class AsyncClient:
         Use `contextlib.aclosing` where the loop may be left early, so that the cancel is not late.
         """
         number = next(self._numbers)
-        line = lines.request(number, op, members)
+        line = request_line(number, op, members)
         await self._connect()
         inbox = self._inboxes[number] = _Inbox()
         ended = False
@@ -136,7 +136,7 @@ class AsyncClient:
         why = "the daemon has left"
         try:
             while line := await reader.readline():
-                self._take(lines.reply(line))
+                self._take(read_event(line))
         except OSError as error:
             why = f"the daemon has left: {error.strerror}"
         except ValueError:
@@ -168,4 +168,4 @@ class AsyncClient:
     def _cancel(self, number: int) -> None:
         """Not awaited: this may run while a task is being cancelled."""
         if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(lines.request(next(self._numbers), "cancel", {"target": number}))
+            self._writer.write(request_line(next(self._numbers), "cancel", {"target": number}))

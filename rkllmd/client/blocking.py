@@ -21,8 +21,8 @@ from contextlib import closing
 from typing import Any, Self
 from weakref import WeakSet
 
-from rkllmd.client import lines
 from rkllmd.client.connecting import default_socket, pauses
+from rkllmd.client.lines import read_event, request_line
 from rkllmd.client.problems import ConnectionLost, daemon_error
 
 RECEIVE_BYTES = 65_536
@@ -68,7 +68,7 @@ class Client:
         It is asked when the iterator is first gone on with.
         """
         number = next(self._numbers)
-        self._ask(lines.request(number, op, members))
+        self._ask(request_line(number, op, members))
         self._inboxes[number] = deque()
         ended = False
         try:
@@ -126,7 +126,7 @@ class Client:
         timeout_s = self.timeout_s
         self.timeout_s = min(timeout_s or CANCEL_SECONDS, CANCEL_SECONDS)
         try:
-            self._send(lines.request(next(self._numbers), "cancel", {"target": number}))
+            self._send(request_line(next(self._numbers), "cancel", {"target": number}))
             while not self._next(number).get("final"):
                 pass
         except ConnectionLost:
@@ -206,7 +206,7 @@ class Client:
 
     def _reply(self) -> dict[str, Any]:
         try:
-            return lines.reply(self._read_line())
+            return read_event(self._read_line())
         except ValueError as error:
             self.close()
             raise ConnectionLost(f"what listens at {self.path} is no rkllmd") from error

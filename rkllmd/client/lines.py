@@ -11,7 +11,7 @@ OURS = frozenset({"id", "op"})
 """Members that are not the caller's: by its own `id` a reply is known to be the request's."""
 
 
-def request(number: int, op: str, members: Mapping[str, Any]) -> bytes:
+def request_line(number: int, op: str, members: Mapping[str, Any]) -> bytes:
     """The line of a request."""
     if taken := sorted(OURS & members.keys()):
         raise _refused(f"{taken[0]}: found among the members, allowed: any but id and op")
@@ -27,7 +27,7 @@ def _refused(message: str) -> BadRequest:
     return BadRequest({"code": Code.BAD_REQUEST, "message": message, "hint": hint})
 
 
-def reply(line: bytes) -> dict[str, Any]:
+def read_event(line: bytes) -> dict[str, Any]:
     """An event; a `ValueError` where the line is none."""
     event = json.loads(line)
     if not isinstance(event, dict) or "event" not in event:
