@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from argparse import Namespace
+from contextlib import contextmanager
 
 import pytest
 
@@ -213,23 +214,29 @@ def test_a_daemon_that_does_not_become_ready_is_waited_for_no_longer_than_was_sa
                 wait(context)
 
 
-def test_a_daemon_that_is_restarted_is_waited_for(ctl_of, household):
+@contextmanager
+def impostor(household):
+    """Something else that listens where the daemon should."""
     household.socket.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(household.socket))
         server.listen()
-        with ctl_of(household).start("wait") as process:
-            for event in (
-                {"event": "error", "code": "shutting_down"},
-                {"event": "event", "kind": "state", "data": {"state": "ready"}},
-            ):
-                connection, _ = server.accept()
-                with connection, connection.makefile("rw") as lines:
-                    asked = json.loads(lines.readline())
-                    said = {"id": asked["id"], "final": event["event"] == "error", **event}
-                    lines.write(json.dumps(said) + "\n")
-                    lines.flush()
-            assert process.wait(PATIENCE_SECONDS) == 0
+        yield server
+
+
+def test_a_daemon_that_is_restarted_is_waited_for(ctl_of, household):
+    with impostor(household) as server, ctl_of(household).start("wait") as process:
+        for event in (
+            {"event": "error", "code": "shutting_down"},
+            {"event": "event", "kind": "state", "data": {"state": "ready"}},
+        ):
+            connection, _ = server.accept()
+            with connection, connection.makefile("rw") as lines:
+                asked = json.loads(lines.readline())
+                said = {"id": asked["id"], "final": event["event"] == "error", **event}
+                lines.write(json.dumps(said) + "\n")
+                lines.flush()
+        assert process.wait(PATIENCE_SECONDS) == 0
 
 
 def typed(ctl, line):
@@ -336,16 +343,12 @@ def test_the_groups_name_their_commands():
 
 
 def test_a_socket_that_is_no_daemon_is_told(household, ctl_of):
-    household.socket.parent.mkdir()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(household.socket))
-        server.listen()
-        with ctl_of(household).start("status") as process:
-            connection, _ = server.accept()
-            connection.sendall(b"HTTP/1.1 400 no\n")
-            connection.close()
-            assert process.wait() == 7
-            assert "Traceback" not in process.stderr.read()
+    with impostor(household) as server, ctl_of(household).start("status") as process:
+        connection, _ = server.accept()
+        connection.sendall(b"HTTP/1.1 400 no\n")
+        connection.close()
+        assert process.wait() == 7
+        assert "Traceback" not in process.stderr.read()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda one: one.words)
